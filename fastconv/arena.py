@@ -1,0 +1,61 @@
+"""Scratch memory that the engine owns: fresh pages cost more than the work done in them.
+
+A call borrows one buffer and gives it back; buffers given back are kept up to a bound.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from fastconv import tuning
+
+ALIGNMENT = 64
+
+
+class Arena:
+    """Thread-safe store of aligned byte buffers, holding at most ``limit`` bytes between calls."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; also what a forked child does, whose lock may be held for ever."""
+        self._lock = threading.Lock()
+        self._free: list[np.ndarray] = []
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes kept for later calls."""
+        with self._lock:
+            return sum(buffer.size for buffer in self._free)
+
+    @contextmanager
+    def borrow(self, nbytes: int) -> Iterator[np.ndarray]:
+        """An uninitialised uint8 array of at least ``nbytes``, aligned to 64 bytes."""
+        buffer = self._take(nbytes)
+        try:
+            yield buffer
+        finally:
+            with self._lock:
+                if buffer.size + sum(b.size for b in self._free) <= self.limit:
+                    self._free.append(buffer)
+
+    def _take(self, nbytes: int) -> np.ndarray:
+        with self._lock:
+            fitting = [i for i, b in enumerate(self._free) if nbytes <= b.size <= 4 * nbytes + 65536]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda i: self._free[i].size))
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + nbytes]
+
+
+arena = Arena(tuning.ARENA_BYTES)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=arena.reset)

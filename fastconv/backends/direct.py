@@ -1,0 +1,21 @@
+"""What the direct backends share: the bound on the error of a sum of products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.spec import ConvSpec
+
+
+def sequential_bound(spec: ConvSpec, roundings: int | None = None) -> float:
+    """Largest error of a sum of products in any order, as a multiple of ``max|x| * max_oc sum|w|``.
+
+    ``roundings`` is the number of roundings on the longest path of one product to the result (default:
+    one for the product and one per addition). Source: Higham, Accuracy and Stability of Numerical
+    Algorithms, 2nd ed., section 3.1.
+    """
+    if not spec.acc_dtype.startswith("float"):
+        return 0.0
+    u = float(np.finfo(spec.acc_dtype).eps) / 2
+    nu = (spec.terms + 1 if roundings is None else roundings) * u
+    return nu / (1 - nu)

@@ -1,0 +1,65 @@
+"""Gather the pixels under the kernel into columns, chunk by chunk, and let NumPy's BLAS multiply.
+
+BLAS runs on its own threads, so ``threads`` is not heard; its order of summation is its own, so the
+results are not reproducible to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv import tuning
+from fastconv.arena import Arena
+from fastconv.backends.direct import sequential_bound
+from fastconv.epilogue import finish
+from fastconv.lowering import gather, lower, row_chunks
+from fastconv.spec import ConvSpec, Problem
+
+
+def algorithm(spec: ConvSpec) -> str:
+    return "columns"
+
+
+def workspace_bytes(problem: Problem, threads: int) -> int:
+    """Columns and products of one chunk; at least those of one output pixel."""
+    spec = problem.spec
+    per_pixel, item = spec.terms + spec.oc // spec.g, np.dtype(spec.acc_dtype).itemsize
+    budget = tuning.IM2COL_BYTES if problem.max_workspace is None else problem.max_workspace
+    pixels = min(max(budget // (per_pixel * item), 1), math.prod(spec.output_size))
+    return pixels * per_pixel * item
+
+
+def error_bound(problem: Problem) -> float:
+    return sequential_bound(problem.spec)
+
+
+def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
+    w, bias = constants
+    rows = w.reshape(spec.g, spec.oc // spec.g, spec.terms).astype(spec.acc_dtype, copy=not borrow)
+    return rows, bias
+
+
+def run(
+    state: Any, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
+    residual: np.ndarray | None, threads: int, scratch: Arena,
+) -> None:  # fmt: skip
+    (x,), (rows, bias), low = operands, state, lower(problem.spec)
+    kernel = tuple(len(axis.tap_offset) for axis in low.axes)
+    dtype, terms = out.dtype, low.icg * low.taps
+    with scratch.borrow(workspace_bytes(problem, threads)) as buffer:
+        elements = buffer[: buffer.size // dtype.itemsize * dtype.itemsize].view(dtype)
+        for block in row_chunks(low, elements.size * terms // max(terms + low.ocg, 1)):
+            size = tuple(s.stop - s.start for s in block)
+            pixels = math.prod(size)
+            columns, products = elements[: terms * pixels], elements[terms * pixels :][: low.ocg * pixels]
+            taps = columns.reshape(low.icg, *kernel, *size)
+            for n in range(low.n):
+                for g in range(low.g):
+                    gather(x[n, g * low.icg : (g + 1) * low.icg], low, block, taps)
+                    np.matmul(rows[g], columns.reshape(terms, pixels), out=products.reshape(low.ocg, pixels))
+                    target = out[n, g * low.ocg : (g + 1) * low.ocg, *block]
+                    target[...] = products.reshape(low.ocg, *size)
+    finish(out, bias, residual, problem.epilogue)

@@ -1,0 +1,233 @@
+"""From a layer to the geometry of the shifted product: where each tap finds its pixels.
+
+Pure functions of sizes; nothing here touches an image. Every problem gets three spatial axes
+(d, h, w): 1-D and 2-D layers have leading axes of size 1. For one axis with stride s the padded input
+splits into the s phases ``padded[a::s]``; output element o reads, for tap r, element ``o + offset[r]``
+of phase ``phases[phase[r]]``: a stride-1 problem. Padding is a table from padded to input positions,
+so that every padding mode is the same copy.
+
+>>> axis = lower(parse_layer("ih5k3s2p1")).h
+>>> axis.phases, axis.tap_phase, axis.tap_offset, axis.source.tolist()
+((0, 1), (0, 1, 0), (0, 0, 1), [-1, 0, 1, 2, 3, 4, -1])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fastconv.spec import ConvSpec, Pair, parse_layer  # noqa: F401 (parse_layer: the doctest)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One spatial axis of a lowered layer.
+
+    ``source[i]`` is the input position of padded position ``i``, -1 where the padding is zero.
+    ``reach`` is the largest offset: a row of ``out`` results needs ``out + reach`` pixels of a phase.
+    """
+
+    out: int
+    stride: int
+    source: np.ndarray
+    phases: tuple[int, ...]
+    tap_phase: tuple[int, ...]
+    tap_offset: tuple[int, ...]
+
+    @property
+    def reach(self) -> int:
+        return max(self.tap_offset)
+
+    def positions(self, start: int, stop: int) -> np.ndarray:
+        """Source of every padded position that outputs start..stop-1 read, shape (taps, stop - start)."""
+        taps = [self.stride * o + self.phases[p] for p, o in zip(self.tap_phase, self.tap_offset, strict=True)]
+        return self.source[np.array(taps)[:, None] + self.stride * np.arange(start, stop)]
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A layer as a shifted product, always with the axes (d, h, w)."""
+
+    n: int
+    g: int
+    icg: int
+    ocg: int
+    d: Axis
+    h: Axis
+    w: Axis
+
+    @property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        return self.d, self.h, self.w
+
+    @property
+    def taps(self) -> int:
+        return math.prod(len(axis.tap_offset) for axis in self.axes)
+
+    @property
+    def dense(self) -> bool:
+        """No padding, and no stride in (h, w): every tap is another start address in ``x`` itself."""
+        return self.h.stride == self.w.stride == 1 and all(_identity(axis.source) for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """How the output is cut into tasks: blocks of ``rows`` x ``cols`` pixels, ``oc_step`` channels each."""
+
+    rows: int
+    cols: int
+    oc_step: int
+
+
+def source_table(size: int, padding: Pair, mode: str, length: int | None = None) -> np.ndarray:
+    """Input position of each padded position; -1 is zero. ``length`` extends the table with zeros.
+
+    >>> source_table(4, (2, 1), "reflect").tolist()
+    [2, 1, 0, 1, 2, 3, 2]
+    """
+    i = np.arange(-padding[0], size + padding[1])
+    if mode == "reflect":
+        i = np.where(i < 0, -i, np.where(i >= size, 2 * (size - 1) - i, i))
+    elif mode == "replicate":
+        i = np.clip(i, 0, size - 1)
+    elif mode == "circular" and size:
+        i = i % size
+    else:
+        i = np.where((i >= 0) & (i < size), i, -1)
+    table = np.full(max(length or 0, i.size), -1, np.int64)
+    table[: i.size] = i
+    table.setflags(write=False)
+    return table
+
+
+def lower_axis(source: np.ndarray, out: int, kernel: int, stride: int, dilation: int) -> Axis:
+    positions = [r * dilation for r in range(kernel)]
+    phases = tuple(sorted({p % stride for p in positions}))
+    return Axis(
+        out,
+        stride,
+        source,
+        phases,
+        tuple(phases.index(p % stride) for p in positions),
+        tuple(p // stride for p in positions),
+    )
+
+
+@lru_cache(maxsize=256)
+def lower(spec: ConvSpec) -> Lowered:
+    """The shifted product of a layer."""
+    axes = [
+        lower_axis(source_table(size, padding, spec.padding_mode), out, kernel, stride, dilation)
+        for size, padding, out, kernel, stride, dilation in zip(
+            spec.input_size, spec.padding, spec.output_size, spec.kernel_size, spec.stride, spec.dilation, strict=True
+        )
+    ]
+    return _lowered(spec, axes)
+
+
+@lru_cache(maxsize=256)
+def lower_winograd(spec: ConvSpec, m: int) -> Lowered:
+    """The tiles of F(m, 3) as a layer of stride m: an output is a tile, a tap one of its elements."""
+    axes = []
+    for size, padding, out, kernel in zip(
+        spec.input_size, spec.padding, spec.output_size, spec.kernel_size, strict=True
+    ):
+        tiles = -(-out // m)
+        source = source_table(size, padding, spec.padding_mode, length=tiles * m + kernel - 1)
+        axes.append(lower_axis(source, tiles, m + kernel - 1, m, 1))
+    return _lowered(spec, axes)
+
+
+def _lowered(spec: ConvSpec, axes: list[Axis]) -> Lowered:
+    single = lower_axis(source_table(1, (0, 0), "zeros"), 1, 1, 1, 1)
+    d, h, w = [single] * (3 - len(axes)) + axes
+    return Lowered(spec.n, spec.g, spec.ic // spec.g, spec.oc // spec.g, d, h, w)
+
+
+def strip_pixels(low: Lowered, rows: int, cols: int) -> int:
+    """Pixels of one channel that a block of rows x cols outputs of one d-slice reads, over all phases."""
+    planes = len(low.d.tap_offset) * len(low.h.phases) * len(low.w.phases)
+    return planes * (rows + low.h.reach) * (cols + low.w.reach)
+
+
+def choose_tile(low: Lowered, pixels: int, threads: int, oc_unit: int) -> Tile:
+    """Cut the output so that a block's input fits ``pixels`` and all threads stay busy to the end.
+
+    The order of summation does not depend on the cut. Whole rows are preferred; channels are split
+    (in multiples of ``oc_unit``) only where there are fewer rows than threads want.
+    """
+    rows, cols = max(low.h.out, 1), max(low.w.out, 1)
+    while strip_pixels(low, rows, cols) > pixels and rows > 1:
+        rows = -(-rows // 2)
+    while strip_pixels(low, rows, cols) > pixels and cols > 1:
+        cols = -(-cols // 2)
+    outer = low.n * low.g * low.d.out * -(-low.w.out // cols)
+    blocks = -(-low.h.out // rows)
+    want = blocks
+    while (outer * want) % threads and outer * want < 4 * threads and want < low.h.out:
+        want += 1
+    enough = not (outer * want) % threads or outer * want >= 4 * threads
+    rows = -(-low.h.out // (want if enough else blocks)) or 1
+    if enough:
+        return Tile(rows, cols, max(low.ocg, 1))
+    splits = math.lcm(threads, outer * blocks) // (outer * blocks)
+    step = -(-low.ocg // (splits * oc_unit)) * oc_unit
+    return Tile(rows, cols, max(step, 1))
+
+
+def row_chunks(low: Lowered, max_elements: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Blocks of the output (d, h, w) whose gathered columns hold at most ``max_elements`` elements.
+
+    One output element is the least: its ``terms`` may be more.
+    """
+    terms = low.icg * low.taps
+    pixels = max(max_elements // max(terms, 1), 1)
+    cols = min(low.w.out, pixels)
+    rows = min(low.h.out, max(pixels // max(cols, 1), 1))
+    for z in range(low.d.out):
+        for y in range(0, low.h.out, rows or 1):
+            for x in range(0, low.w.out, cols or 1):
+                yield (
+                    slice(z, z + 1),
+                    slice(y, min(y + rows, low.h.out)),
+                    slice(x, min(x + cols, low.w.out)),
+                )
+
+
+def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: np.ndarray) -> None:
+    """Write the pixels that each tap reads for a block of outputs: the columns of im2col.
+
+    ``x`` has shape (c, d, h, w); ``out`` (c, kd, kh, kw, D, H, W) for a block of D x H x W outputs.
+    """
+    tables = [axis.positions(s.start, s.stop) for axis, s in zip(low.axes, block, strict=True)]
+    for rd, zs in enumerate(tables[0]):
+        for rh, ys in enumerate(tables[1]):
+            for rw, xs in enumerate(tables[2]):
+                target = out[:, rd, rh, rw]
+                if min(x.shape[1:]) == 0:
+                    target[...] = 0
+                    continue
+                target[...] = x[:, zs[:, None, None], ys[:, None], xs]
+                for axis, positions in enumerate((zs, ys, xs)):
+                    if positions.size and positions.min() < 0:
+                        target[(slice(None),) * (1 + axis) + (positions < 0,)] = 0
+
+
+def padded(x: np.ndarray, low: Lowered) -> np.ndarray:
+    """The padded input as a new array; ``x`` has shape (n, c, d, h, w)."""
+    shape = x.shape[:2] + tuple(axis.source.size for axis in low.axes)
+    result = np.zeros(shape, x.dtype)
+    inside = [np.flatnonzero(axis.source >= 0) for axis in low.axes]
+    if all(i.size for i in inside):
+        where = (slice(None), slice(None), *np.ix_(*inside))
+        z, y, w = (axis.source[i] for axis, i in zip(low.axes, inside, strict=True))
+        result[where] = x[:, :, z[:, None, None], y[:, None], w]
+    return result
+
+
+def _identity(source: np.ndarray) -> bool:
+    return bool(np.array_equal(source, np.arange(source.size)))

@@ -1,0 +1,299 @@
+"""Decide once, run often: `choose` picks a backend, `Plan` freezes the decision, `explain` shows it.
+
+A plan is immutable and may be called from several threads at once. Refusals come from
+`registry.why_not` and from the backend's own ``prepare``; nothing is tried silently in its place
+unless the caller asked for ``backend="auto"``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastconv import arrays, registry, tuning
+from fastconv.arena import arena
+from fastconv.epilogue import finish
+from fastconv.errors import BackendUnavailable, UnsupportedConv
+from fastconv.spec import ConvSpec, Epilogue, Problem
+from fastconv.threads import check_threads, get_num_threads
+
+Constants = tuple[np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What planning thinks of one backend for one layer."""
+
+    backend: str
+    verdict: str  # 'chosen', 'possible', 'refused' or 'missing'
+    because: str
+    algorithm: str = ""
+    workspace_bytes: int = 0
+    error_bound: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """One layer, decided and prepared: spec, backend, algorithm and packed weights.
+
+    Call it like the layer: ``y = plan(x, out=None, residual=None, threads=None)``. Made by
+    `fastconv.plan`; immutable, and safe to call from several threads.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> p = fastconv.plan(np.ones((8, 3, 3, 3), "float32"), (1, 3, 16, 16), padding=1, backend="im2col")
+    >>> p(np.ones((1, 3, 16, 16), "float32")).shape, p.for_shape((4, 3, 9, 9)).spec.output_size
+    ((1, 8, 16, 16), (9, 9))
+    """
+
+    problem: Problem
+    backend: str
+    x_shape: tuple[int, ...]
+    state: Any
+    bias: np.ndarray | None = None
+    borrowed: tuple[tuple[str, np.ndarray], ...] = ()  # the caller's own arrays that `state` reads
+
+    @property
+    def spec(self) -> ConvSpec:
+        return self.problem.spec
+
+    @property
+    def algorithm(self) -> str:
+        return self.problem.algorithm
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch that a call takes beyond x, w and out, in bytes, at the present number of threads."""
+        return int(self._module.workspace_bytes(self.problem, get_num_threads()))
+
+    @property
+    def error_bound(self) -> float:
+        """Guaranteed largest error of a sum, as a multiple of ``max|x| * max_oc sum|w|``."""
+        return float(self._module.error_bound(self.problem))
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the result: it has the rank of ``x``."""
+        full = self.spec.out_shape
+        dropped = len(full) - len(self.x_shape)
+        return full if dropped == 0 else full[1:] if dropped == 1 else self.spec.output_size
+
+    def for_shape(self, x_shape: tuple[int, ...]) -> Plan:
+        """The same layer, weights shared, for another batch or image size.
+
+        Raises
+        ------
+        ValueError
+            If ``x_shape`` has another rank or number of channels.
+        """
+        x_shape = tuple(x_shape)
+        if len(x_shape) != len(self.x_shape):
+            raise ValueError(f"x_shape={x_shape} has {len(x_shape)} axes; this plan takes {len(self.x_shape)}")
+        n, channels, size = split_shape(x_shape, self.spec.ndim, self.spec.channels_last)
+        if channels != self.spec.ic:
+            raise ValueError(f"x_shape={x_shape} has {channels} channels; the weights take {self.spec.ic}")
+        problem = replace(self.problem, spec=self.spec.with_shape(n, size))
+        return replace(self, problem=problem, x_shape=x_shape)
+
+    def __call__(self, x: Any, out: Any = None, residual: Any = None, threads: int | None = None) -> Any:
+        array, spec = arrays.take(x, "x"), self.spec
+        if array.shape != self.x_shape:
+            raise ValueError(f"x has shape {array.shape}; the plan is for {self.x_shape}: use plan.for_shape(x.shape)")
+        if array.dtype.name != spec.dtype:
+            raise TypeError(f"x has dtype {array.dtype.name}; the plan is for {spec.dtype}")
+        added = None if residual is None else arrays.take(residual, "residual")
+        if added is not None and (added.shape != self.out_shape or added.dtype.name != spec.acc_dtype):
+            raise ValueError(
+                f"residual has shape {added.shape} and dtype {added.dtype.name}; "
+                f"the result has {self.out_shape} and {spec.acc_dtype}"
+            )
+        workers = get_num_threads() if threads is None else check_threads(threads)
+        if out is None:
+            result = np.empty(self.out_shape, spec.acc_dtype)
+        else:
+            inputs = {"x": array, "residual": added, **dict(self.borrowed)}
+            result = arrays.take_out(out, self.out_shape, spec.acc_dtype, inputs)
+        self._compute(array, result, added, workers)
+        return result if out is not None else arrays.give_back(result, x)
+
+    def _compute(self, x: np.ndarray, out: np.ndarray, residual: np.ndarray | None, threads: int) -> None:
+        spec = self.spec
+        if not out.size:
+            return
+        out5 = canonical(out, spec)
+        residual5 = None if residual is None else canonical(residual, spec)
+        if not spec.ic:
+            out5[...] = 0
+            finish(out5, self.bias, residual5, self.problem.epilogue)
+            return
+        _check_workspace(self._module, self.backend, self.problem, threads)
+        self._module.run(
+            self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads, scratch=arena
+        )
+
+    @property
+    def _module(self) -> Any:
+        return registry.find(self.backend).load()
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({self.spec.text!r}, {self.spec.dtype}, {self.spec.layout}, backend={self.backend!r}, "
+            f"algorithm={self.algorithm!r}, {self.spec.flops / 1e9:.3g} GFLOP, "
+            f"workspace {self.workspace_bytes:,} bytes)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every backend with its verdict for one layer; prints as a table."""
+
+    spec: ConvSpec
+    rows: tuple[Verdict, ...]
+
+    @property
+    def chosen(self) -> str:
+        """Name of the backend that would run."""
+        return next(row.backend for row in self.rows if row.verdict == "chosen")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, for JSON."""
+        spec = self.spec
+        return {
+            "layer": spec.text,
+            "dtype": spec.dtype,
+            "layout": spec.layout,
+            "output_shape": list(spec.out_shape),
+            "flops": spec.flops,
+            "bytes": spec.bytes,
+            "backends": [
+                {
+                    "backend": row.backend,
+                    "verdict": row.verdict,
+                    "because": row.because,
+                    "algorithm": row.algorithm or None,
+                    "workspace_bytes": row.workspace_bytes if row.algorithm else None,
+                    "error_bound": row.error_bound if row.algorithm and row.error_bound == row.error_bound else None,
+                }
+                for row in self.rows
+            ],
+        }
+
+    def __str__(self) -> str:
+        spec = self.spec
+        lines = [
+            f"{spec.text}  {spec.dtype} {spec.layout} -> {spec.out_shape}",
+            f"{spec.flops / 1e9:.4g} GFLOP, {spec.bytes / 1e6:.4g} MB, {spec.flops / max(spec.bytes, 1):.3g} FLOP/byte",
+            "",
+            f"{'backend':<10}{'verdict':<10}{'algorithm':<18}{'workspace':>12}  {'error bound':>11}  because",
+        ]
+        for row in self.rows:
+            size = f"{row.workspace_bytes:,}" if row.algorithm else ""
+            bound = f"{row.error_bound:.1e}" if row.algorithm else ""
+            lines.append(f"{row.backend:<10}{row.verdict:<10}{row.algorithm:<18}{size:>12}  {bound:>11}  {row.because}")
+        return "\n".join(lines)
+
+
+def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """A view with the axes (n, c, d, h, w), whatever the layout and rank of ``array``."""
+    plain, unbatched = array.ndim == spec.ndim, array.ndim == spec.ndim + 1
+    if plain:
+        array = array[None, None]
+    else:
+        array = array[None] if unbatched else array
+        array = np.moveaxis(array, -1, 1) if spec.channels_last else array
+    return array[:, :, *[None] * (3 - spec.ndim)]
+
+
+def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:
+    """Batch, channels and spatial size of an ``x`` with or without batch and channel axis."""
+    if len(shape) == ndim:
+        return 1, 1, shape
+    n, rest = (1, shape) if len(shape) == ndim + 1 else (shape[0], shape[1:])
+    return (n, rest[-1], rest[:-1]) if channels_last else (n, rest[0], rest[1:])
+
+
+def preference(spec: ConvSpec) -> list[str]:
+    """Backends in the order in which ``auto`` would take them for this layer."""
+    names = [b.name for b in registry.BACKENDS]
+    special = {
+        "fft": spec.taps >= tuning.FFT_MIN_TAPS and set(spec.stride) == {1},
+        "winograd": min(spec.ic // spec.g, spec.oc // spec.g) >= tuning.WINOGRAD_MIN_CHANNELS
+        and min(spec.output_size) >= tuning.WINOGRAD_MIN_SIZE,
+    }
+    return [n for n in names if special.get(n, True)] + [n for n in names if not special.get(n, True)]
+
+
+def judge(name: str, spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None) -> Verdict:
+    """'possible', 'refused' or 'missing' for one backend, with the reason."""
+    backend = registry.find(name)
+    reason = registry.why_not(backend.capabilities, spec)
+    if reason is not None:
+        return Verdict(name, "refused", reason)
+    try:
+        module = backend.load()
+    except BackendUnavailable as error:
+        return Verdict(name, "missing", error.reason)
+    problem = Problem(spec, epilogue, module.algorithm(spec), max_workspace)
+    need = module.workspace_bytes(problem, get_num_threads())
+    bound = module.error_bound(problem)
+    if max_workspace is not None and need > max_workspace:
+        text = f"needs {need:,} bytes of workspace; got max_workspace={max_workspace:,}"
+        return Verdict(name, "refused", text, problem.algorithm, need, bound)
+    return Verdict(name, "possible", backend.summary, problem.algorithm, need, bound)
+
+
+def judge_all(spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None) -> list[Verdict]:
+    """Every backend's verdict, best first, with the one that would run marked 'chosen'."""
+    rows = [judge(name, spec, epilogue, max_workspace) for name in preference(spec)]
+    wanted = next((r for r in rows if r.verdict == "possible" and backend in ("auto", r.backend)), None)
+    return [replace(r, verdict="chosen") if r is wanted else r for r in rows]
+
+
+def choose(
+    spec: ConvSpec,
+    epilogue: Epilogue,
+    backend: str,
+    constants: Constants,
+    max_workspace: int | None,
+    borrow: bool,
+) -> tuple[Problem, str, Any]:
+    """The problem, the name and the prepared state of the backend that will run.
+
+    Raises
+    ------
+    UnsupportedConv, BackendUnavailable
+        If the named backend (or, for 'auto', every backend) refuses, with its reason.
+    """
+    names = preference(spec) if backend == "auto" else [registry.find(backend).name]
+    refusal: Exception | None = None
+    for name in names:
+        row = judge(name, spec, epilogue, max_workspace)
+        if row.verdict == "possible":
+            problem = Problem(spec, epilogue, row.algorithm, max_workspace)
+            try:
+                return problem, name, registry.find(name).load().prepare(spec, constants, borrow)
+            except UnsupportedConv as error:
+                row = Verdict(name, "refused", error.reason)
+        error_type = UnsupportedConv if row.verdict == "refused" else BackendUnavailable
+        if backend != "auto":
+            raise error_type(name, row.because, _able(spec, epilogue, max_workspace, name))
+        refusal = refusal or error_type(name, row.because)
+    raise refusal or UnsupportedConv(backend, "has no backend to choose from")
+
+
+def _able(spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None, but: str) -> tuple[str, ...]:
+    rows = [judge(b.name, spec, epilogue, max_workspace) for b in registry.BACKENDS if b.name != but]
+    return tuple(sorted(row.backend for row in rows if row.verdict == "possible"))
+
+
+def _check_workspace(module: Any, backend: str, problem: Problem, threads: int) -> None:
+    if problem.max_workspace is not None:
+        need = module.workspace_bytes(problem, threads)
+        if need > problem.max_workspace:
+            raise UnsupportedConv(
+                backend, f"needs {need:,} bytes of workspace on {threads} threads; got max_workspace="
+                f"{problem.max_workspace:,}: raise it or pass fewer threads"
+            )  # fmt: skip

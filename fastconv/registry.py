@@ -1,0 +1,146 @@
+"""The ordered table of backends: what each can do, what it needs, and how it is loaded.
+
+A capability is data; `why_not` is the one place where a refusal is worded. To add a backend: one file in
+``backends/``, one line in `BACKENDS`, one name in ``bench/cases.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+
+from fastconv.errors import BackendUnavailable
+from fastconv.spec import ACCUMULATOR, ConvSpec
+
+FLOATS = ("float32", "float64")
+EVERY_DTYPE = tuple(ACCUMULATOR)
+COMPILED = "fastconv.kernels._compiled"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend computes; ``None`` means anything.
+
+    ``accurate`` lists the values of ``accuracy`` that it may serve. ``reproducible``: same bits whatever
+    the number of threads and the batch.
+    """
+
+    dtypes: tuple[str, ...] = FLOATS
+    ndim: tuple[int, ...] = (1, 2, 3)
+    kernel: tuple[int, ...] | None = None
+    stride: int | None = None
+    dilation: int | None = None
+    ops: tuple[str, ...] = ("forward",)
+    accurate: tuple[str, ...] = ("exact", "high", "fast")
+    reproducible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One row of the table.
+
+    ``module`` has ``prepare``, ``run``, ``algorithm``, ``workspace_bytes`` and ``error_bound``; it is
+    imported when first used. ``requires`` is a module that must be there, ``remedy`` the way to get it.
+    """
+
+    name: str
+    module: str
+    summary: str
+    capabilities: Capabilities
+    requires: str | None = None
+    remedy: str = ""
+
+    def missing(self) -> str | None:
+        """Why the backend cannot be used here, or ``None``."""
+        if self.requires is None or _present(self.requires):
+            return None
+        return f"{self.requires} is not installed; {self.remedy}"
+
+    def load(self) -> ModuleType:
+        """Import the backend's module.
+
+        Raises
+        ------
+        BackendUnavailable
+            If a part that it needs is missing or does not load.
+        """
+        reason = self.missing()
+        if reason is None:
+            try:
+                return importlib.import_module(self.module)
+            except (ImportError, OSError, ValueError) as error:
+                reason = f"{self.module} does not load: {error}"
+        raise BackendUnavailable(self.name, reason, tuple(b.name for b in BACKENDS if not b.missing()))
+
+
+_COMPILE = "install fastconv with 'pip install .' (a source tree alone has no compiled extension)"
+
+BACKENDS: list[Backend] = [
+    Backend(
+        "fft", "fastconv.backends.fft", "products of spectra; for large kernels",
+        Capabilities(accurate=("high", "fast")),
+    ),
+    Backend(
+        "winograd", "fastconv.backends.winograd", "F(2,3) and F(4,3): fewer products for 3x3",
+        Capabilities(ndim=(2,), kernel=(3, 3), stride=1, dilation=1, accurate=("high", "fast")),
+        COMPILED, _COMPILE,
+    ),
+    Backend(
+        "cython", "fastconv.backends.cython_tiled", "shifted products, compiled ahead of time",
+        Capabilities(), COMPILED, _COMPILE,
+    ),
+    Backend(
+        "numba", "fastconv.backends.numba_parallel", "shifted products, compiled on the spot",
+        Capabilities(), "numba", "run 'pip install numba'",
+    ),
+    Backend(
+        "im2col", "fastconv.backends.im2col", "gather columns, one matrix product",
+        Capabilities(dtypes=EVERY_DTYPE, reproducible=False),
+    ),
+    Backend(
+        "naive", "fastconv.backends.naive", "the definition as loops; needs nothing",
+        Capabilities(dtypes=EVERY_DTYPE),
+    ),
+]  # fmt: skip
+"""Most special first; the last one can always run."""
+
+
+def find(name: str) -> Backend:
+    """The backend of that name, or a ``ValueError`` that lists those there are."""
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    rows = ", ".join(f"{b.name} (not available: {why})" if (why := b.missing()) else b.name for b in BACKENDS)
+    raise ValueError(f"backend={name!r} is unknown; choose 'auto' or one of: {rows}")
+
+
+def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
+    """The reason for which a backend with these capabilities cannot compute ``spec``, or ``None``."""
+    if spec.op not in capabilities.ops:
+        return f"computes {' and '.join(capabilities.ops)}; got {spec.op}"
+    if spec.dtype not in capabilities.dtypes:
+        return f"computes {', '.join(capabilities.dtypes)}; got {spec.dtype}"
+    if spec.ndim not in capabilities.ndim:
+        return f"needs {' or '.join(map(str, capabilities.ndim))} spatial axes; got {spec.ndim}"
+    if capabilities.kernel is not None and spec.kernel_size != capabilities.kernel:
+        return f"needs a {_by(capabilities.kernel)} kernel; got {_by(spec.kernel_size)}"
+    if capabilities.stride is not None and set(spec.stride) != {capabilities.stride}:
+        return f"needs stride {capabilities.stride}; got {_by(spec.stride)}"
+    if capabilities.dilation is not None and set(spec.dilation) != {capabilities.dilation}:
+        return f"needs dilation {capabilities.dilation}; got {_by(spec.dilation)}"
+    if spec.accuracy not in capabilities.accurate:
+        return f"offers accuracy {' or '.join(capabilities.accurate)}; got {spec.accuracy}"
+    return None
+
+
+def _by(numbers: tuple[int, ...]) -> str:
+    return "x".join(map(str, numbers))
+
+
+def _present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False

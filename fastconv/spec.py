@@ -1,0 +1,365 @@
+"""What is to be computed, as frozen data: one convolution or pooling layer, in any number of axes.
+
+A spec holds sizes only, no arrays. Whatever it accepts is a well-formed problem: all checks of
+numbers against each other happen here, once. Axes run outermost first: (d, h, w), (h, w) or (w,).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+Pair = tuple[int, int]
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+ACCURACIES = ("exact", "high", "fast")
+LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+AXES = "dhw"
+ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
+ACCUMULATOR = {
+    "float32": "float32",
+    "float64": "float64",
+    "int8": "int32",
+    "uint8": "int32",
+    "int16": "int64",
+    "uint16": "int64",
+    "int32": "int64",
+    "uint32": "int64",
+    "int64": "int64",
+    "uint64": "uint64",
+}
+"""dtype of ``x`` and ``w`` -> dtype of the sums and of the result: the promotion table.
+
+8- and 16-bit integers are exact. Integers of 32 and 64 bits wrap modulo 2**64, as NumPy's do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What happens to a finished sum before it is stored: ``act(sum + bias + residual)``."""
+
+    activation: str | None = None
+    parameter: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.activation is not None and self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation={self.activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)} or None"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec:
+    """One convolution layer: sizes, options and element types.
+
+    Parameters
+    ----------
+    n, ic, oc, g : int
+        Batch, input channels, output channels, groups.
+    input_size, kernel_size, stride, dilation : tuple of int
+        One number per spatial axis (1, 2 or 3 of them); dilation 1 is dense.
+    padding : tuple of (int, int)
+        Elements added before and after each spatial axis.
+    padding_mode : {'zeros', 'reflect', 'replicate', 'circular'}
+    layout : str
+        Order of the axes of input and output: 'NCHW', 'NHWC' or their 1-D and 3-D kin.
+    dtype, w_dtype : str
+        Element type of the input and of the weights.
+    accuracy : {'exact', 'high', 'fast'}
+    op : str
+        'forward'.
+
+    Raises
+    ------
+    ValueError
+        If the numbers do not make a convolution; the message names argument, value and remedy.
+    """
+
+    n: int
+    ic: int
+    oc: int
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[Pair, ...]
+    dilation: tuple[int, ...]
+    g: int = 1
+    padding_mode: str = "zeros"
+    layout: str = "NCHW"
+    dtype: str = "float32"
+    w_dtype: str = "float32"
+    accuracy: str = "high"
+    op: str = "forward"
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "dilation", "kernel_size"):
+            for value in getattr(self, name):
+                if value < 1:
+                    raise ValueError(f"{name}={getattr(self, name)} has {value}; every entry must be at least 1")
+        if any(side < 0 for pair in self.padding for side in pair):
+            raise ValueError(f"padding={self.padding} is negative; crop x by slicing instead")
+        if self.g < 1:
+            raise ValueError(f"groups={self.g} must be at least 1")
+        if self.ic % self.g or self.oc % self.g:
+            raise ValueError(f"groups={self.g} must divide the {self.ic} input and the {self.oc} output channels")
+        if self.padding_mode not in PADDING_MODES:
+            raise ValueError(f"padding_mode={self.padding_mode!r} is unknown; choose one of {', '.join(PADDING_MODES)}")
+        if self.layout not in LAYOUTS[self.ndim]:
+            raise ValueError(
+                f"layout={self.layout!r} does not fit {self.ndim} spatial axes; "
+                f"choose {' or '.join(LAYOUTS[self.ndim])}"
+            )
+        if self.accuracy not in ACCURACIES:
+            raise ValueError(f"accuracy={self.accuracy!r} is unknown; choose one of {', '.join(ACCURACIES)}")
+        for axis in range(self.ndim):
+            self._check_axis(axis)
+        self._check_exact()
+
+    def _check_axis(self, axis: int) -> None:
+        size, (before, after), name = self.input_size[axis], self.padding[axis], AXES[axis - self.ndim]
+        extent, padded = self.extent[axis], size + before + after
+        if extent > padded:
+            raise ValueError(
+                f"the kernel spans {extent} elements along {name} but the padded input has {padded}; "
+                f"pad by {extent - padded} more or use a smaller kernel"
+            )
+        limit = {"reflect": size - 1, "circular": size, "replicate": padded if size else 0}.get(self.padding_mode)
+        if limit is not None and max(before, after) > max(limit, 0):
+            raise ValueError(
+                f"padding={(before, after)} along {name} is more than padding_mode={self.padding_mode!r} "
+                f"can take from {size} elements (at most {max(limit, 0)}); use a smaller padding or 'zeros'"
+            )
+
+    def _check_exact(self) -> None:
+        """8-bit sums live in int32: refuse the layers whose worst case does not fit."""
+        if self.acc_dtype == "int32":
+            worst = self.terms * 255 * (128 if "int8" in (self.dtype, self.w_dtype) else 255)
+            if worst > 2**31 - 1:
+                raise ValueError(
+                    f"{self.terms} products of {self.dtype} and {self.w_dtype} can exceed int32 sums; "
+                    "convert x and w to int16, whose sums are int64"
+                )
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.input_size)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Input elements that the dilated kernel spans, per axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        """Spatial size of the result."""
+        return tuple(
+            (size + before + after - extent) // stride + 1
+            for size, (before, after), extent, stride in zip(
+                self.input_size, self.padding, self.extent, self.stride, strict=True
+            )
+        )
+
+    @property
+    def acc_dtype(self) -> str:
+        """Element type of the sums and of the result."""
+        return ACCUMULATOR[self.dtype]
+
+    @property
+    def channels_last(self) -> bool:
+        return self.layout.endswith("C")
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return self._in_layout(self.ic, self.input_size)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self._in_layout(self.oc, self.output_size)
+
+    def _in_layout(self, channels: int, size: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.n, *size, channels) if self.channels_last else (self.n, channels, *size)
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        return (self.oc, self.ic // self.g, *self.kernel_size)
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel."""
+        return math.prod(self.kernel_size)
+
+    @property
+    def terms(self) -> int:
+        """Products summed into one output element."""
+        return self.ic // self.g * self.taps
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the direct algorithm: one multiply and one add per term."""
+        return 2 * self.n * self.oc * math.prod(self.output_size) * self.terms
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that must move at least: input and weights read once, output written once."""
+        sizes = {"32": 4, "64": 8, "16": 2, "t8": 1}
+        item, w_item, out_item = (sizes[d[-2:]] for d in (self.dtype, self.w_dtype, self.acc_dtype))
+        x, w, out = (math.prod(s) for s in (self.x_shape, self.w_shape, self.out_shape))
+        return x * item + w * w_item + out * out_item
+
+    def with_shape(self, n: int, input_size: tuple[int, ...]) -> ConvSpec:
+        """The same layer for another batch and image size."""
+        return replace(self, n=n, input_size=input_size)
+
+    @property
+    def text(self) -> str:
+        """The layer as text, shortest form; `parse_layer` reads it back.
+
+        >>> parse_layer("ic64ih56iw56oc64kh3kw3pt1pb1pl1pr1").text
+        'ic64ih56oc64k3p1'
+        """
+        parts = [f"n{self.n}" * (self.n != 1), f"ic{self.ic}" * (self.ic != 1)]
+        parts += _axis_text("i", self.input_size, short="ih" if self.ndim == 2 else None)
+        parts.append(f"oc{self.oc}" * (self.oc != 1))
+        parts += _axis_text("k", self.kernel_size, short="k", default=1)
+        parts += _axis_text("s", self.stride, short="s", default=1)
+        if len(set(sum(self.padding, ()))) == 1:
+            parts.append(f"p{self.padding[0][0]}" * (self.padding[0][0] != 0))
+        else:
+            sides = zip(_PADDING_LETTERS[-self.ndim :], self.padding, strict=True)
+            parts += [f"p{s}{v}" for names, pair in sides for s, v in zip(names, pair, strict=True) if v]
+        parts += _axis_text("d", self.dilation, short="d", default=1)
+        parts.append(f"g{self.g}" * (self.g != 1))
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """All that a backend is told: the layer, the epilogue, and how it was decided to compute it."""
+
+    spec: ConvSpec
+    epilogue: Epilogue
+    algorithm: str
+    max_workspace: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """One pooling layer. Sizes as in `ConvSpec`; ``c`` channels are pooled each on its own.
+
+    ``ceil_mode`` rounds the output size up; a window that would start in the end padding is dropped
+    (PyTorch's rule).
+    """
+
+    n: int
+    c: int
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("kernel_size", "stride", "dilation"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: every entry must be at least 1")
+        for axis, (k, p, d, size) in enumerate(
+            zip(self.kernel_size, self.padding, self.dilation, self.input_size, strict=True)
+        ):
+            extent = (k - 1) * d + 1
+            if p < 0 or 2 * p > extent:
+                raise ValueError(f"padding={self.padding}: must be between 0 and half of the kernel ({extent} wide)")
+            if extent > size + 2 * p:
+                name = AXES[axis - len(self.input_size)]
+                raise ValueError(
+                    f"the window spans {extent} elements along {name} but the padded input has {size + 2 * p}; "
+                    "use a smaller kernel_size"
+                )
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        result = []
+        for size, k, s, p, d in zip(
+            self.input_size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True
+        ):
+            span = size + 2 * p - (k - 1) * d - 1
+            out = -(-span // s) + 1 if self.ceil_mode else span // s + 1
+            if self.ceil_mode and (out - 1) * s >= size + p:
+                out -= 1
+            result.append(out)
+        return tuple(result)
+
+
+_PADDING_LETTERS = ("fk", "tb", "lr")  # front and back, top and bottom, left and right
+_TOKEN = re.compile(r"([a-z]+)(\d+)")
+
+
+def _axis_text(kind: str, values: Sequence[int], short: str | None, default: int | None = None) -> list[str]:
+    if short and len(set(values)) == 1:
+        return [f"{short}{values[0]}" * (values[0] != default)]
+    names = AXES[-len(values) :]
+    return [f"{kind}{a}{v}" for a, v in zip(names, values, strict=True) if v != default]
+
+
+def parse_layer(text: str, **options: str) -> ConvSpec:
+    """Read a layer written as text.
+
+    Parameters
+    ----------
+    text : str
+        Letters and numbers of the alphabet, blanks optional: ``n ic ih iw oc kh kw sh sw pt pb pl pr dh
+        dw g``; ``k s p d`` set every axis; ``id kd sd dd pf pk`` make it 3-D, no ``h`` 1-D. What is left
+        out is 1 (padding 0).
+    **options
+        Further fields of `ConvSpec`, such as ``dtype`` or ``padding_mode``.
+
+    Returns
+    -------
+    ConvSpec
+
+    Raises
+    ------
+    ValueError
+        If a token is unknown or given twice, or the sizes do not make a convolution.
+
+    Examples
+    --------
+    >>> spec = parse_layer("ic3 ih224 oc64 k7 s2 p3")
+    >>> spec.output_size, spec.flops
+    ((112, 112), 236027904)
+    >>> parse_layer("iw16000 oc64 k80 s4").ndim
+    1
+    """
+    compact = "".join(text.split())
+    tokens = _TOKEN.findall(compact)
+    if not tokens or "".join(a + b for a, b in tokens) != compact:
+        raise ValueError(f"layer={text!r} is not a run of letters and numbers such as 'ic64ih56oc64k3p1'")
+    given: dict[str, int] = {}
+    for name, number in tokens:
+        if name in given:
+            raise ValueError(f"layer={text!r} gives {name!r} twice")
+        given[name] = int(number)
+    if given.keys() & {"id", "kd", "sd", "dd", "pf", "pk"}:
+        axes = "dhw"
+    else:
+        axes = "hw" if given.keys() & {"ih", "kh", "sh", "dh", "pt", "pb"} else "w"
+
+    def take(kind: str, default: int) -> tuple[int, ...]:
+        every = given.pop(kind, default)
+        return tuple(given.pop(kind + a, every) for a in axes)
+
+    size: tuple[int, ...] = ()
+    for a in axes:
+        size += (given.pop(f"i{a}", size[-1] if size else 1),)
+    kernel, stride, dilation = take("k", 1), take("s", 1), take("d", 1)
+    every = given.pop("p", 0)
+    sides = _PADDING_LETTERS[-len(axes) :]
+    padding = tuple((given.pop("p" + a, every), given.pop("p" + b, every)) for a, b in sides)
+    n, ic, oc, g = (given.pop(name, 1) for name in ("n", "ic", "oc", "g"))
+    if given:
+        raise ValueError(f"layer={text!r} has the unknown name {next(iter(given))!r}")
+    options.setdefault("layout", LAYOUTS[len(axes)][0])
+    options.setdefault("w_dtype", options.get("dtype", "float32"))
+    return ConvSpec(n, ic, oc, size, kernel, stride, padding, dilation, g, **options)

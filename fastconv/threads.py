@@ -1,0 +1,93 @@
+"""How many threads a call uses: one number for every backend.
+
+The order of precedence: ``threads=`` of the call, `num_threads` around it, `set_num_threads`,
+``FASTCONV_NUM_THREADS``, ``OMP_NUM_THREADS``, the cores that this process may use.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_scoped: ContextVar[int | None] = ContextVar("fastconv_num_threads", default=None)
+_process: list[int] = []  # empty, or the one number that set_num_threads was given
+
+
+def check_threads(value: object, name: str = "threads") -> int:
+    """An int of at least 1, or an error that names the argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}={value!r} must be an int")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{name}={number} must be at least 1")
+    return number
+
+
+def get_num_threads() -> int:
+    """Threads that a call uses unless it says otherwise.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If ``FASTCONV_NUM_THREADS`` is not a positive whole number.
+
+    Examples
+    --------
+    >>> with num_threads(2):
+    ...     get_num_threads()
+    2
+    """
+    scoped = _scoped.get()
+    if scoped is not None:
+        return scoped
+    return _process[0] if _process else _default()
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads for the whole process, at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an int, or below 1.
+    """
+    _process[:] = [check_threads(n, "n")]
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Use ``n`` threads inside the ``with`` block, in this Python thread (or task) only.
+
+    Examples
+    --------
+    >>> with num_threads(1):
+    ...     get_num_threads()
+    1
+    """
+    token = _scoped.set(check_threads(n, "n"))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+def _default() -> int:
+    own = os.environ.get("FASTCONV_NUM_THREADS", "").strip()
+    if own:
+        if not own.isdecimal() or int(own) < 1:
+            raise ValueError(f"FASTCONV_NUM_THREADS={own!r} must be a whole number of at least 1")
+        return int(own)
+    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if openmp.isdecimal() and int(openmp) >= 1:
+        return int(openmp)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
