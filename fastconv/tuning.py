@@ -18,3 +18,10 @@ FFT_MIN_TAPS = 400
 WINOGRAD_MIN_CHANNELS = 32
 WINOGRAD_MIN_SIZE = 12
 """Channels per group and output size from which 'auto' tries winograd first. Not measured yet."""
+
+STRIP_BYTES = 384 * 1024
+"""Packed input of a task and one channel block, bytes: leaves most of a 1 MB L2 to weights. To be measured."""
+
+CHANNEL_BLOCK = 64
+CHANNEL_BLOCK_POINT = 256
+"""Input channels summed from zero before they are added to the output, for several taps and for one."""

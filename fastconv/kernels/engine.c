@@ -1,0 +1,199 @@
+/* The table of instruction sets and the thread pool. Compiled for the baseline only. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef FC_HAVE_AVX512
+extern const fc_isa fc_isa_avx512;
+#endif
+#ifdef FC_HAVE_AVX2
+extern const fc_isa fc_isa_avx2;
+#endif
+extern const fc_isa fc_isa_baseline;
+
+const fc_isa *const fc_isas[] = {
+#ifdef FC_HAVE_AVX512
+    &fc_isa_avx512,
+#endif
+#ifdef FC_HAVE_AVX2
+    &fc_isa_avx2,
+#endif
+    &fc_isa_baseline,
+    NULL,
+};
+
+int fc_isa_present(const fc_isa *isa)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!strcmp(isa->name, "avx512"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
+               && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
+               && __builtin_cpu_supports("fma");
+    if (!strcmp(isa->name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return 1;
+}
+
+i64 fc_shifted_tasks(const fc_conv *p)
+{
+    const i64 down = (p->h.out + p->rows - 1) / p->rows, across = (p->w.out + p->cols - 1) / p->cols;
+    return p->n * p->g * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
+}
+
+/* ---- thread pool ----
+ * One job at a time. `state` packs what a worker must agree on in one compare-and-swap:
+ * generation << 32 | open << 31 | joined << 16 | active. A worker joins only while the job is open, so
+ * the caller never waits for one that is still asleep. */
+enum { MAX_THREADS = 256 };
+#define OPEN (1ull << 31)
+#define JOINED(s) ((int)((s) >> 16 & 0x7fff))
+#define ACTIVE(s) ((int)((s) & 0xffff))
+#define GENERATION(s) ((s) >> 32)
+
+static struct {
+    pthread_mutex_t busy, sleep;
+    pthread_cond_t wake;
+    int started, registered;
+    task_fn task;
+    void *context;
+    i64 count;
+    int threads;
+    atomic_ullong state;
+    atomic_llong next;
+    atomic_int sleepers;
+} pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static _Thread_local int inside; /* this thread is running a task: a nested call stays serial */
+
+static const i64 SPIN_NANOSECONDS = 30000; /* between two layers of a network; then sleep */
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static i64 nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (i64)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void work(int worker)
+{
+    inside = 1;
+    for (i64 i; (i = atomic_fetch_add(&pool.next, 1)) < pool.count;) pool.task(pool.context, i, worker);
+    inside = 0;
+}
+
+/* Wait until the generation differs from `seen`: first awake, then asleep. */
+static unsigned long long await_job(unsigned long long seen)
+{
+    const i64 start = nanoseconds();
+    unsigned long long s;
+    do {
+        for (int i = 0; i < 64; i++) {
+            s = atomic_load(&pool.state);
+            if (GENERATION(s) != seen) return s;
+            relax();
+        }
+    } while (nanoseconds() - start < SPIN_NANOSECONDS);
+    pthread_mutex_lock(&pool.sleep);
+    atomic_fetch_add(&pool.sleepers, 1);
+    while (GENERATION(s = atomic_load(&pool.state)) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
+    atomic_fetch_sub(&pool.sleepers, 1);
+    pthread_mutex_unlock(&pool.sleep);
+    return s;
+}
+
+static void *worker_main(void *unused)
+{
+    (void)unused;
+    unsigned long long seen = 0, s;
+    for (;;) {
+        s = await_job(seen);
+        seen = GENERATION(s);
+        while (GENERATION(s) == seen && s & OPEN && JOINED(s) + 1 < pool.threads) {
+            if (atomic_compare_exchange_weak(&pool.state, &s, s + 0x10001)) {
+                work(JOINED(s) + 1);
+                atomic_fetch_sub(&pool.state, 1);
+                break;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void reset_after_fork(void)
+{
+    /* The child has none of the workers and may have copied the locks while they were held. */
+    pthread_mutex_init(&pool.busy, NULL);
+    pthread_mutex_init(&pool.sleep, NULL);
+    pthread_cond_init(&pool.wake, NULL);
+    pool.started = 0;
+    atomic_store(&pool.state, 0);
+    atomic_store(&pool.sleepers, 0);
+    inside = 0;
+}
+
+static void start_workers(int wanted)
+{
+    sigset_t all, before;
+    if (!pool.registered) pool.registered = !pthread_atfork(NULL, NULL, reset_after_fork);
+    if (pool.started >= wanted) return;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the caller's threads */
+    while (pool.started < wanted) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, worker_main, NULL)) break; /* fewer threads, same result */
+        pthread_detach(thread);
+        pool.started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void fc_parallel_for(task_fn task, void *context, i64 count, int threads)
+{
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    if (threads > count) threads = (int)count;
+    if (threads < 2 || inside || pthread_mutex_trylock(&pool.busy)) {
+        const int nested = inside;
+        inside = 1;
+        for (i64 i = 0; i < count; i++) task(context, i, 0);
+        inside = nested;
+        return;
+    }
+    start_workers(threads - 1);
+    pool.task = task;
+    pool.context = context;
+    pool.count = count;
+    pool.threads = threads;
+    atomic_store(&pool.next, 0);
+    unsigned long long s = atomic_load(&pool.state);
+    atomic_store(&pool.state, (GENERATION(s) + 1) << 32 | OPEN);
+    if (atomic_load(&pool.sleepers)) {
+        pthread_mutex_lock(&pool.sleep);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.sleep);
+    }
+    work(0);
+    s = atomic_fetch_and(&pool.state, ~OPEN);
+    for (int spins = 0; ACTIVE(atomic_load(&pool.state)); spins++) {
+        if (spins < 20000)
+            relax();
+        else
+            sched_yield(); /* more threads than cores: the last worker may need ours */
+    }
+    pthread_mutex_unlock(&pool.busy);
+}

@@ -1,0 +1,80 @@
+/* The engine's C side: what the compiled kernels are told, and how they are chosen and run.
+ *
+ * Every kernel file is compiled once per instruction set; engine.c holds the table of what was
+ * compiled and the thread pool. Nothing here knows Python. */
+#ifndef FASTCONV_ENGINE_H
+#define FASTCONV_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef int64_t i64;
+
+enum fc_activation {
+    FC_NONE, FC_RELU, FC_RELU6, FC_SILU, FC_GELU, FC_GELU_TANH, FC_HARDSWISH, FC_LEAKY_RELU
+};
+
+/* One spatial axis of a lowered layer; see fastconv/lowering.py for the meaning of the tables. */
+typedef struct {
+    i64 out, stride, taps, phases, reach, source_len;
+    const i64 *source;     /* [source_len] input position of a padded position, -1 = zero */
+    const i64 *phase;      /* [phases] */
+    const i64 *tap_phase;  /* [taps] index into phase */
+    const i64 *tap_offset; /* [taps] */
+} fc_axis;
+
+/* One layer on one set of arrays. Strides are in bytes, axes (n, c, d, h, w), and may have any sign.
+ * `out` overlaps nothing else. */
+typedef struct {
+    i64 n, g, icg, ocg;
+    fc_axis d, h, w;
+    i64 rows, cols, oc_step; /* a task: rows x cols outputs of one d-slice, oc_step channels */
+    i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
+    i64 mr;                  /* output channels of a register block, at most ocg */
+    int in_place;            /* read x where it lies: needs no padding, stride 1, unit stride along w */
+    const char *x;
+    i64 x_stride[5];
+    char *out;
+    i64 out_stride[5];
+    const char *residual; /* or NULL */
+    i64 residual_stride[5];
+    const void *bias;   /* [g * ocg] or NULL */
+    const void *packed; /* weights [g][ic block][mr block][tap][channel][mr], or NULL: read `weights` in place */
+    const char *weights;
+    i64 weight_stride[5]; /* (oc, ic, kd, kh, kw), multiples of the element size */
+    int activation;
+    double parameter;
+    char *scratch; /* scratch_bytes for every worker, aligned to 64 */
+    i64 scratch_bytes;
+    /* Winograd F(m, 3) only, where h.out and w.out count tiles and `packed` is [g][alpha * alpha][mr block][channel][mr] */
+    i64 m, out_h, out_w; /* m x m outputs from alpha x alpha inputs, alpha = m + 2; the last tiles hang over */
+    const void *bt, *at; /* [alpha][alpha] and [m][alpha] of T */
+    const char *ran;     /* set by the kernels: the name of the instruction set that really ran */
+} fc_conv;
+
+typedef void (*task_fn)(void *context, i64 task, int worker);
+typedef i64 (*scratch_fn)(const fc_conv *conv);
+
+typedef struct {
+    const char *name;
+    int vector_bytes;
+    const int *mr; /* rows of the register blocks there are, largest first, 0 ends */
+    i64 (*widest_panel)(i64 mr); /* in vectors */
+    /* [0] float32, [1] float64 */
+    task_fn shifted[2], winograd[2];                 /* the context is an fc_conv */
+    scratch_fn shifted_scratch[2], winograd_scratch[2]; /* bytes that a worker needs */
+    task_fn peak[2];
+} fc_isa;
+
+i64 fc_shifted_tasks(const fc_conv *conv);
+
+/* The instruction sets that were compiled in, best first; NULL ends. */
+extern const fc_isa *const fc_isas[];
+int fc_isa_present(const fc_isa *isa);
+
+/* Run task(context, 0..count-1, worker) on up to `threads` threads, the caller among them; worker is
+ * below `threads` and no two tasks run at once under one number. Serial when nested or when another
+ * caller has the pool; survives fork. */
+void fc_parallel_for(task_fn task, void *context, i64 count, int threads);
+
+#endif

@@ -1,0 +1,88 @@
+/* Every kernel for one instruction set. Compiled once per set with -DISA=<name> -DVECTOR_BYTES=<width>;
+ * whatever is not the table is static, so code of one set cannot be linked into another. */
+#include "engine.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define STRING_(a) #a
+#define STRING(a) STRING_(a)
+
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+#define WIDE 1 /* 32 vector registers */
+#else
+#define WIDE 0
+#endif
+
+/* The register blocks: X(MR, NV) for every panel width NV that goes with MR rows. MR x NV accumulators
+ * plus NV pixels plus one weight stay within the registers. */
+#if WIDE
+#define BLOCKS_8(X) X(8, 1) X(8, 2) X(8, 3)
+#define BLOCKS_4(X) X(4, 1) X(4, 2) X(4, 3) X(4, 4) X(4, 5) X(4, 6)
+#define BLOCKS_2(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7) X(2, 8)
+#else
+#define BLOCKS_8(X)
+#if VECTOR_BYTES > 16
+#define BLOCKS_4(X) X(4, 1) X(4, 2) X(4, 3)
+#else
+#define BLOCKS_4(X) X(4, 1) X(4, 2) /* no fused multiply-add: the product needs a register, too */
+#endif
+#define BLOCKS_2(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5)
+#endif
+#define BLOCKS_1(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8)
+#define BLOCKS(X) BLOCKS_8(X) BLOCKS_4(X) BLOCKS_2(X) BLOCKS_1(X)
+enum { MOST_ROWS = 8, MOST_VECTORS = 8, MOST_COLUMNS = MOST_VECTORS * VECTOR_BYTES / 4 };
+
+static const int rows_available[] = {
+#if WIDE
+    8,
+#endif
+    4, 2, 1, 0};
+
+/* Widest panel, in vectors, that goes with a register block of `mr` rows. */
+static i64 widest_panel(i64 mr)
+{
+    switch (mr) {
+    case 8: return 3;
+    case 4: return WIDE ? 6 : VECTOR_BYTES > 16 ? 3 : 2;
+    case 2: return WIDE ? 8 : 5;
+    default: return 8;
+    }
+}
+
+#define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
+enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while they are transformed back */
+
+static i64 least(i64 a, i64 b) { return a < b ? a : b; }
+
+#define T float
+#define SUFFIX f32
+#define EXP expf
+#define ERF erff
+#define TANH tanhf
+#include "shifted.h"
+#include "winograd.h"
+#undef T
+#undef SUFFIX
+#undef EXP
+#undef ERF
+#undef TANH
+
+#define T double
+#define SUFFIX f64
+#define EXP exp
+#define ERF erf
+#define TANH tanh
+#include "shifted.h"
+#include "winograd.h"
+
+const fc_isa PASTE(fc_isa_, ISA) = {
+    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel,
+    {shifted_task_f32, shifted_task_f64},
+    {winograd_task_f32, winograd_task_f64},
+    {shifted_scratch_f32, shifted_scratch_f64},
+    {winograd_scratch_f32, winograd_scratch_f64},
+    {peak_f32, peak_f64},
+};

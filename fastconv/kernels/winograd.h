@@ -1,0 +1,196 @@
+/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after shifted.h.
+ *
+ * A tile of m x m outputs is A^T [ sum over channels of (G w G^T) * (B^T d B) ] A, d being the alpha x alpha
+ * inputs below it. Tiles are laid out as the outputs of a layer of stride m (lowering.lower_winograd), so that
+ * element (i, j) of neighbouring tiles is contiguous and the lanes run over tiles. A task transforms the
+ * input of its tiles once, then, for a few output channels at a time, multiplies and transforms back.
+ * Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308. */
+
+/* Tiles of a task, with room for the widest panel behind the last. */
+static i64 NAME(winograd_pitch)(const fc_conv *p)
+{
+    const i64 tiles = p->rows * (p->cols + p->w.reach);
+    return (tiles + VL - 1) / VL * VL + MOST_VECTORS * VL;
+}
+
+static i64 NAME(winograd_scratch)(const fc_conv *p)
+{
+    const i64 square = (p->m + 2) * (p->m + 2);
+    const i64 strip = least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL;
+    const i64 transformed = square * p->icg * NAME(winograd_pitch)(p);
+    const i64 products = square * (WINOGRAD_CHUNK + MOST_ROWS) * MOST_VECTORS * VL;
+    return ((strip + transformed + products) * (i64)sizeof(T) + 4 * 64) / 64 * 64;
+}
+
+/* v[i * alpha + j][0..VL) = (B^T d B)[i][j] for VL tiles; d[i][j] lies at x + offset[i] + column[j]. */
+static inline __attribute__((always_inline)) void NAME(transform_input)(
+    const int alpha, const T *x, const i64 *row, const i64 *column, const T *bt, T *v, i64 v_step)
+{
+    vec half[6][6];
+    for (int j = 0; j < alpha; j++) {
+        vec d[6];
+        for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(x + row[i * alpha + j] + column[j]);
+        for (int i = 0; i < alpha; i++) {
+            vec sum = d[0] * bt[i * alpha];
+            for (int k = 1; k < alpha; k++) sum += d[k] * bt[i * alpha + k];
+            half[i][j] = sum;
+        }
+    }
+    for (int i = 0; i < alpha; i++)
+        for (int j = 0; j < alpha; j++) {
+            vec sum = half[i][0] * bt[j * alpha];
+            for (int k = 1; k < alpha; k++) sum += half[i][k] * bt[j * alpha + k];
+            *(loose_vec *)(v + (i * alpha + j) * v_step) = sum;
+        }
+}
+
+/* y[i * m + j][0..VL) = (A^T p A)[i][j]; returns whether all of them are finite. */
+static inline __attribute__((always_inline)) int NAME(transform_output)(
+    const int m, const T *products, i64 step, const T *at, T *y, i64 y_step)
+{
+    const int alpha = m + 2;
+    vec half[4][6], zero = {0};
+    for (int j = 0; j < alpha; j++) {
+        vec p[6];
+        for (int i = 0; i < alpha; i++) p[i] = *(const loose_vec *)(products + (i * alpha + j) * step);
+        for (int i = 0; i < m; i++) {
+            vec sum = p[0] * at[i * alpha];
+            for (int k = 1; k < alpha; k++) sum += p[k] * at[i * alpha + k];
+            half[i][j] = sum;
+        }
+    }
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < m; j++) {
+            vec sum = half[i][0] * at[j * alpha];
+            for (int k = 1; k < alpha; k++) sum += half[i][k] * at[j * alpha + k];
+            *(loose_vec *)(y + (i * m + j) * y_step) = sum;
+            zero += sum * (T)0; /* stays 0 unless something is Inf or NaN */
+        }
+    T total = 0;
+    for (int l = 0; l < VL; l++) total += zero[l];
+    return total == 0;
+}
+
+/* The sums of one output by the definition: for tiles in which the transforms met Inf or NaN, or overflowed. */
+static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 row, i64 col)
+{
+    T sum = 0;
+    for (i64 c = 0; c < p->icg; c++)
+        for (i64 r = 0; r < 3; r++)
+            for (i64 s = 0; s < 3; s++) {
+                const i64 y = p->h.source[row + r], z = p->w.source[col + s];
+                const T value = y < 0 || z < 0
+                    ? 0 : *(const T *)(x + c * p->x_stride[1] + y * p->x_stride[3] + z * p->x_stride[4]);
+                sum += value * *(const T *)(p->weights + (g * p->ocg + o) * p->weight_stride[0] + c * p->weight_stride[1]
+                                            + r * p->weight_stride[3] + s * p->weight_stride[4]);
+            }
+    return sum;
+}
+
+/* One panel of finished tiles of one output channel, y[i * m + j][tile], to `out`: rows are woven together first. */
+static inline __attribute__((always_inline)) void NAME(store_tiles)(
+    const int m, const fc_conv *p, const T *y, i64 y_step, const segment *v, i64 y0, i64 x0, char *out,
+    const char *residual, const run_end *end, i64 channel)
+{
+    T line[4 * MOST_COLUMNS];
+    const i64 col = (x0 + v->col) * m, length = least(v->length * m, p->out_w - col);
+    for (int i = 0; i < m && (y0 + v->row) * m + i < p->out_h; i++) {
+        const T *const from = y + i * m * y_step + v->from;
+        for (i64 k = 0; k < v->length; k++)
+            for (int j = 0; j < m; j++) line[k * m + j] = from[j * y_step + k];
+        const i64 row = (y0 + v->row) * m + i;
+        NAME(store)(out + row * p->out_stride[3] + col * p->out_stride[4], p->out_stride[4], line, length, end, channel,
+                    !residual ? NULL : residual + row * p->residual_stride[3] + col * p->residual_stride[4],
+                    p->residual_stride[4]);
+    }
+}
+
+static inline __attribute__((always_inline)) void NAME(winograd_block)(const int m, const fc_conv *p, i64 task, int worker)
+{
+    const int alpha = m + 2, square = alpha * alpha;
+    const i64 splits = (p->ocg + p->oc_step - 1) / p->oc_step, across = (p->w.out + p->cols - 1) / p->cols,
+              down = (p->h.out + p->rows - 1) / p->rows;
+    const i64 o0 = task % splits * p->oc_step, o1 = least(o0 + p->oc_step, p->ocg);
+    const i64 x0 = (task /= splits) % across * p->cols, cols = least(p->cols, p->w.out - x0);
+    const i64 y0 = (task /= across) % down * p->rows, rows = least(p->rows, p->h.out - y0);
+    const i64 g = (task /= down) % p->g, n = task / p->g;
+
+    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, widest = widest_panel(mr);
+    const i64 height = rows + p->h.reach, width = cols + p->w.reach, plane = NAME(plane_pitch)(p);
+    const i64 tiles = (rows - 1) * width + cols, pitch = NAME(winograd_pitch)(p);
+    T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
+    T *const transformed = strip + (least(p->ic_block, p->icg) * plane + MOST_VECTORS * VL + VL - 1) / VL * VL;
+    T *const products = transformed + square * p->icg * pitch;
+    const char *const x = p->x + n * p->x_stride[0] + g * p->icg * p->x_stride[1];
+    const run_shape shape = {.width = width, .runs = 1, .length = tiles};
+    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+
+    i64 row[36], column[6];
+    for (int i = 0; i < alpha; i++)
+        for (int j = 0; j < alpha; j++)
+            row[i * alpha + j] = ((p->h.tap_phase[i] * p->w.phases + p->w.tap_phase[j]) * height + p->h.tap_offset[i]) * width;
+    for (int j = 0; j < alpha; j++) column[j] = p->w.tap_offset[j];
+
+    for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
+        const i64 channels = least(p->ic_block, p->icg - c0);
+        NAME(pack_strip)(strip, p, x + c0 * p->x_stride[1], channels, 0, y0, x0, rows, cols, MOST_VECTORS * VL);
+        for (i64 c = 0; c < channels; c++)
+            for (i64 q = 0; q < tiles; q += VL)
+                NAME(transform_input)(alpha, strip + c * plane + q, row, column, p->bt,
+                                      transformed + (c0 + c) * pitch + q, p->icg * pitch);
+    }
+
+    for (i64 chunk = o0; chunk < o1; chunk += WINOGRAD_CHUNK)
+        for (i64 q = 0, next; q < tiles; q = next) {
+            const i64 vectors = (tiles - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
+            const i64 nv = (vectors + panels - 1) / panels, lanes = nv * VL, stop = least(chunk + WINOGRAD_CHUNK, o1);
+            next = least(q + lanes, tiles);
+            for (int e = 0; e < square; e++)
+                for (i64 o = chunk; o < stop; o += mr) {
+                    const i64 first = least(o, p->ocg - mr); /* the last block overlaps; see shifted_task */
+                    for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
+                        const i64 none = 0;
+                        const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, pitch, &none, &none};
+                        const T *const a = (const T *)p->packed + ((g * square + e) * blocks + o / mr) * p->icg * mr + c0 * mr;
+                        NAME(products)[1][mr][nv](a, transformed + (e * p->icg + c0) * pitch + q, &s,
+                                                  products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes, lanes,
+                                                  c0 > 0);
+                    }
+                }
+            segment segments[MOST_COLUMNS];
+            const int pieces = NAME(cut)(segments, &shape, 0, q, q, next, cols, 0);
+            for (i64 o = chunk; o < stop; o++) {
+                T y[16 * MOST_COLUMNS];
+                int finite = 1;
+                for (i64 v = 0; v < lanes; v += VL)
+                    finite &= NAME(transform_output)(m, products + (o - chunk + MOST_ROWS) * lanes + v,
+                                                     (WINOGRAD_CHUNK + MOST_ROWS) * lanes, p->at, y + v, lanes);
+                const i64 channel = g * p->ocg + o;
+                for (int k = 0; k < pieces; k++) {
+                    const segment *const v = &segments[k];
+                    for (i64 t = v->from; !finite && t < v->from + v->length; t++)
+                        for (int e = 0; e < m * m; e++) {
+                            const i64 down_at = (y0 + v->row) * m + e / m, right_at = (x0 + v->col + t - v->from) * m + e % m;
+                            if (y[e * lanes + t] - y[e * lanes + t] != 0 && down_at < p->out_h && right_at < p->out_w)
+                                y[e * lanes + t] = NAME(direct_output)(p, x, g, o, down_at, right_at);
+                        }
+                    NAME(store_tiles)(m, p, y, lanes, v, y0, x0,
+                                      p->out + n * p->out_stride[0] + channel * p->out_stride[1],
+                                      !p->residual ? NULL : p->residual + n * p->residual_stride[0]
+                                                                + channel * p->residual_stride[1],
+                                      &end, channel);
+                }
+            }
+        }
+}
+
+/* One block of tiles: (image, group, tile rows, tile columns, output channels); see shifted_task. */
+static void NAME(winograd_task)(void *context, i64 task, int worker)
+{
+    const fc_conv *const p = context;
+    ((fc_conv *)context)->ran = STRING(ISA);
+    if (p->m == 2)
+        NAME(winograd_block)(2, p, task, worker);
+    else
+        NAME(winograd_block)(4, p, task, worker);
+}
