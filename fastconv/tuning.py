@@ -25,3 +25,6 @@ STRIP_BYTES = 384 * 1024
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256
 """Input channels summed from zero before they are added to the output, for several taps and for one."""
+
+WINOGRAD_BYTES = 1536 * 1024
+"""Transformed input of a winograd task, bytes. To be measured."""

@@ -1,0 +1,99 @@
+"""Winograd's F(2,3) and F(4,3) for 3x3 kernels: 16 products for 4 outputs, or 36 for 16, instead of 36 and 144.
+
+Weights are transformed in float64 when they are prepared; the rest is `kernels/winograd.h`. Tiles in which
+the transforms meet or make Inf or NaN are summed directly, so the result has direct convolution's
+non-finite elements and no others.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+import numpy as np
+
+from fastconv import tuning
+from fastconv.arena import Arena
+from fastconv.backends.compiled import Weights, make_layer, row_blocks
+from fastconv.backends.direct import sequential_bound
+from fastconv.errors import UnsupportedConv
+from fastconv.kernels import _compiled
+from fastconv.kernels.winograd_matrices import matrices
+from fastconv.lowering import lower_winograd
+from fastconv.spec import ConvSpec, Problem
+
+_TILES = {"F(2,3)": 2, "F(4,3)": 4}
+
+
+def algorithm(spec: ConvSpec) -> str:
+    """The tile with the fewer products, tiles that hang over the edge and pitch included."""
+
+    def products(name: str) -> int:
+        low = lower_winograd(spec, _TILES[name])
+        return low.h.out * (low.w.out + low.w.reach) * (_TILES[name] + 2) ** 2
+
+    return min(_TILES, key=products)
+
+
+def workspace_bytes(problem: Problem, threads: int) -> int:
+    return threads * int(_layer(problem, _compiled.isa(), threads).scratch_bytes)
+
+
+def error_bound(problem: Problem) -> float:
+    """Roundings on the longest path times the growth that the transforms allow.
+
+    For one axis, output i is ``sum_e A[i,e] (G w)[e] (B^T d)[e]``: with ``|(G w)[e]| <= max|G[e]| sum|w|`` and
+    ``|(B^T d)[e]| <= sum|B^T[e]| max|d|`` the sum of magnitudes is at most ``growth``; two axes multiply.
+    """
+    spec, m = problem.spec, _TILES[problem.algorithm]
+    at, g, bt = (np.abs(matrix) for matrix in _floats(m))
+    growth = (at @ (g.max(axis=1) * bt.sum(axis=1))).max() ** 2
+    icg, block = spec.ic // spec.g, tuning.CHANNEL_BLOCK
+    roundings = 4 * (m + 2) + 1 + min(icg, block) + -(-icg // block)
+    return float(growth) * sequential_bound(spec, roundings)
+
+
+def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:
+    """Transformed and packed weights, [g][element][row block][channel][row], and the plain ones."""
+    w, bias = constants
+    if not np.isfinite(w).all():
+        raise UnsupportedConv("winograd", "needs finite weights; w has Inf or NaN")
+    isa = _compiled.isa()
+    if not borrow or any(stride % w.itemsize for stride in w.strides):
+        w = w.copy()
+    _, g, _ = _floats(_TILES[algorithm(spec)])
+    ocg = spec.oc // spec.g
+    blocks = row_blocks(ocg, _compiled.register_rows(isa, max(ocg, 1)))
+    grouped = (g @ w[:, :, 0].astype(np.float64) @ g.T).reshape(spec.g, ocg, w.shape[1], -1)[:, blocks]
+    packed = np.ascontiguousarray(grouped.transpose(0, 4, 1, 3, 2).astype(w.dtype))
+    bias = None if bias is None else np.ascontiguousarray(bias)
+    return Weights(isa, w, packed.ravel(), bias)
+
+
+def run(
+    state: Weights, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
+    residual: np.ndarray | None, threads: int, scratch: Arena,
+) -> None:  # fmt: skip
+    (x,) = operands
+    layer = _layer(problem, state.isa, threads)
+    with scratch.borrow(threads * layer.scratch_bytes) as buffer:
+        layer.run(x, out, residual, state.bias, state.packed, state.w, False, threads, buffer)
+
+
+@lru_cache(maxsize=256)
+def _layer(problem: Problem, isa: str, threads: int) -> _compiled.Layer:
+    spec, m = problem.spec, _TILES[problem.algorithm]
+    low, item = lower_winograd(spec, m), np.dtype(spec.dtype).itemsize
+    transformed = tuning.WINOGRAD_BYTES // (item * max(low.icg, 1) * (m + 2) ** 2)  # tiles whose transform fits
+    out_h, out_w = spec.output_size
+    at, _, bt = (np.ascontiguousarray(matrix, spec.dtype) for matrix in _floats(m))
+    return make_layer(
+        low, spec.dtype, problem.epilogue, isa, threads, transformed * m * m, tuning.CHANNEL_BLOCK,
+        (m, out_h, out_w, bt, at),
+    )  # fmt: skip
+
+
+@cache
+def _floats(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A^T, G and B^T of F(m, 3) in float64."""
+    at, g, bt = (np.array([[float(v) for v in row] for row in matrix]) for matrix in matrices(m))
+    return at, g, bt
