@@ -72,7 +72,7 @@ static struct {
 
 static _Thread_local int inside; /* this thread is running a task: a nested call stays serial */
 
-static const i64 SPIN_NANOSECONDS = 30000; /* between two layers of a network; then sleep */
+static const i64 SPIN_NANOSECONDS = 50000; /* between two layers of a network; then sleep */
 
 static void relax(void)
 {

@@ -62,6 +62,9 @@ static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 #define EXP expf
 #define ERF erff
 #define TANH tanhf
+#include "product.h"
+#include "store.h"
+#include "strip.h"
 #include "shifted.h"
 #include "winograd.h"
 #undef T
@@ -75,6 +78,9 @@ static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 #define EXP exp
 #define ERF erf
 #define TANH tanh
+#include "product.h"
+#include "store.h"
+#include "strip.h"
 #include "shifted.h"
 #include "winograd.h"
 

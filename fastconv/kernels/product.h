@@ -1,0 +1,89 @@
+/* The micro-kernel: a register block of outputs, summed over taps and channels. Included by isa.c, once per
+ * element type T. Both algorithms on it (shifted.h, winograd.h) are packing, offsets and a store around it. */
+
+#define NAME(x) PASTE(PASTE(x, _), SUFFIX)
+#define vec NAME(vec)
+#define loose_vec NAME(loose_vec)
+typedef T vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef T loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias)); /* any address */
+
+/* What one call of the micro-kernel sums over; distances in elements. */
+#define steps NAME(steps)
+typedef struct {
+    i64 taps, channels;
+    i64 a_row, a_channel, b_channel;
+    const i64 *a_tap, *b_tap;
+} steps;
+
+/* The micro-kernel, MR x NV vectors:
+ *   c[i * c_row + j] (+)= sum over taps t, channels k of
+ *                         a[a_tap[t] + k * a_channel + i * a_row] * b[b_tap[t] + k * b_channel + j]
+ * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
+ * runs over t, then k, whatever the block, so every block gives the same bits. */
+#define PRODUCT_BODY(MR, NV, A_ROW, A_CHANNEL)                                                      \
+    vec acc[MR][NV];                                                                                \
+    for (int i = 0; i < MR; i++)                                                                    \
+        for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                          \
+    for (i64 t = 0; t < s->taps; t++) {                                                             \
+        const T *ap = a + s->a_tap[t], *bp = b + s->b_tap[t];                                       \
+        for (i64 k = 0; k < s->channels; k++) {                                                     \
+            vec bv[NV];                                                                             \
+            _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
+            _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                    \
+                _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i * (A_ROW)]; \
+            ap += (A_CHANNEL);                                                                      \
+            bp += s->b_channel;                                                                     \
+        }                                                                                           \
+    }                                                                                               \
+    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                            \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) {                                      \
+            loose_vec *const to = (loose_vec *)(c + i * c_row + j * VL);                            \
+            if (add)                                                                                \
+                *to += acc[i][j];                                                                   \
+            else                                                                                    \
+                *to = acc[i][j];                                                                    \
+        }
+
+#define PRODUCT(MR, NV)                                                                                      \
+    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
+    {                                                                                                        \
+        PRODUCT_BODY(MR, NV, 1, MR)                                                                          \
+    }                                                                                                        \
+    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
+    {                                                                                                        \
+        const i64 a_row = s->a_row, a_channel = s->a_channel;                                                \
+        PRODUCT_BODY(MR, NV, a_row, a_channel)                                                               \
+    }
+BLOCKS(PRODUCT)
+#undef PRODUCT
+
+#define product_fn NAME(product_fn)
+typedef void (*product_fn)(const T *, const T *, const steps *, T *, i64, int);
+
+/* product[packed][MR][NV] */
+static const product_fn NAME(products)[2][MOST_ROWS + 1][MOST_VECTORS + 1] = {
+#define ENTRY(MR, NV) [0][MR][NV] = NAME(product_strided_##MR##x##NV), [1][MR][NV] = NAME(product_packed_##MR##x##NV),
+    BLOCKS(ENTRY)
+#undef ENTRY
+};
+
+/* FLOPs that `rounds` of independent multiply-adds take: the peak that a kernel is measured against.
+ * `flops` is an array of doubles, one per task, given as rounds and returned as FLOPs. */
+static void NAME(peak)(void *flops, i64 task, int worker)
+{
+    enum { CHAINS = WIDE ? 24 : 12 };
+    (void)worker;
+    double *const d = (double *)flops + task;
+    const i64 rounds = (i64)*d;
+    vec acc[CHAINS], m, b;
+    for (int l = 0; l < VL; l++) m[l] = (T)0.5, b[l] = (T)1;
+    for (int i = 0; i < CHAINS; i++) acc[i] = b * (T)i;
+    for (i64 r = 0; r < rounds; r++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * m + b;
+    }
+    T sum = 0;
+    for (int i = 0; i < CHAINS; i++)
+        for (int l = 0; l < VL; l++) sum += acc[i][l];
+    *d = sum == 0 ? 0 : (double)rounds * CHAINS * VL * 2; /* uses the sum, so that the loop stays */
+}

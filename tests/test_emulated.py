@@ -1,0 +1,151 @@
+"""The kernels without Python, on every instruction set: natively, and for aarch64 under an emulator.
+
+`EmulatedLayer` stands in for the compiled ``Layer``: it hands the layer to a small C driver and reads the
+result back, so whatever goes through ``conv2d`` runs on the emulated processor.
+"""
+
+import platform
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv
+from oracle import assert_close, reference
+
+KERNELS = Path(__file__).parent.parent / "fastconv" / "kernels"
+DRIVER = Path(__file__).parent / "kernels_driver.c"
+FLAGS = ["-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-pthread"]
+X86 = {"avx2": (32, ["-mavx2", "-mfma"]), "avx512": (64, "-mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw".split())}
+AARCH64 = "aarch64-linux-gnu-gcc", "qemu-aarch64"
+
+_compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
+
+
+def build(folder: Path, compiler: str, isas: dict[str, tuple[int, list[str]]]) -> Path:
+    objects, found = [], [f"-DFC_HAVE_{name.upper()}" for name in isas]
+    for name, (width, flags) in {"baseline": (16, []), **isas}.items():
+        target = folder / f"{name}.o"
+        command = [compiler, *FLAGS, *flags, f"-DISA={name}", f"-DVECTOR_BYTES={width}", "-c", str(KERNELS / "isa.c")]
+        subprocess.run([*command, "-o", str(target)], check=True)
+        objects.append(str(target))
+    program = folder / "driver"
+    sources = [str(DRIVER), str(KERNELS / "engine.c")]
+    subprocess.run([compiler, *FLAGS, *found, "-static", *sources, *objects, "-lm", "-o", str(program)], check=True)
+    return program
+
+
+class EmulatedLayer:
+    """Takes the place of ``_compiled.Layer``; the class attributes say which program to run."""
+
+    command: list[str] = []
+    scratch_bytes = 64
+    ran: list[str] = []
+
+    def __init__(self, isa, itemsize, sizes, axes, tile, ic_block, mr, activation, parameter, winograd=None):
+        self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
+        self.numbers = (ic_block, mr)
+        self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
+        self.winograd = winograd or (0, 0, 0, None, None)
+
+    def run(self, x, out, residual, bias, packed, weights, in_place, threads, scratch):
+        m, out_h, out_w, bt, at = self.winograd
+        code, parameter = self.epilogue
+        (bits,) = struct.unpack("q", struct.pack("d", parameter))
+        numbers = [self.itemsize, threads, *self.sizes, *self.tile, *self.numbers, m, out_h, out_w, in_place, code, bits]
+        parts = [np.array(numbers, np.int64).tobytes()]
+        for size, stride, source, phases, tap_phase, tap_offset in self.axes:
+            parts.append(np.array([size, stride, tap_offset.max(), source.size]).tobytes() + source.tobytes())
+            parts.append(np.int64(phases.size).tobytes() + phases.tobytes() + np.int64(tap_phase.size).tobytes())
+            parts.append(tap_phase.tobytes() + tap_offset.tobytes())
+        for array in (x, out, residual, bias, packed, weights, bt, at):
+            flat = np.empty(0, x.dtype) if array is None else np.ascontiguousarray(array)
+            shape = flat.shape if flat.ndim == 5 else (1, 1, 1, 1, flat.size)
+            parts.append(np.array(shape, np.int64).tobytes() + flat.tobytes())
+        done = subprocess.run(self.command, input=b"".join(parts), capture_output=True, check=True, timeout=120)
+        out[...] = np.frombuffer(done.stdout[: out.nbytes], out.dtype).reshape(out.shape)
+        self.ran.append(done.stdout[out.nbytes :].decode())
+
+
+def on_x86(isa: str) -> None:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip(f"{isa} is an x86-64 instruction set; this is {platform.machine()}")
+    if isa not in _compiled.isas_present():
+        pytest.skip(f"this processor has no {isa}")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Drivers built so far, by compiler."""
+    built: dict[str, Path] = {}
+
+    def get(compiler: str, isas: dict[str, tuple[int, list[str]]]) -> Path:
+        if shutil.which(compiler) is None:
+            pytest.skip(f"no {compiler} here (Debian: gcc, gcc-aarch64-linux-gnu)")
+        if compiler not in built:
+            built[compiler] = build(tmp_path_factory.mktemp(compiler), compiler, isas)
+        return built[compiler]
+
+    return get
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512", "aarch64"])
+def emulated(request, programs, monkeypatch):
+    """Send every layer through the driver; returns the names of the instruction sets that ran."""
+    if request.param == "aarch64":
+        compiler, emulator = AARCH64
+        if shutil.which(emulator) is None:
+            pytest.skip(f"no {emulator} here (Debian: qemu-user)")
+        command, wide = [emulator, str(programs(compiler, {})), "baseline"], True
+    else:
+        if request.param != "baseline":
+            on_x86(request.param)
+        native = X86 if platform.machine() in ("x86_64", "AMD64") else {}
+        command = [str(programs("gcc", native)), request.param]
+        wide = request.param == "avx512" or platform.machine() == "aarch64"
+    rows = (8, 4, 2, 1) if wide else (4, 2, 1)
+    monkeypatch.setattr(EmulatedLayer, "command", command)
+    monkeypatch.setattr(EmulatedLayer, "ran", [])
+    monkeypatch.setattr("fastconv.backends.compiled._compiled.Layer", EmulatedLayer)
+    monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
+    from fastconv.backends import cython_tiled, winograd
+
+    for module in (cython_tiled, winograd):
+        module._layer.cache_clear()
+    yield EmulatedLayer.ran
+    for module in (cython_tiled, winograd):
+        module._layer.cache_clear()
+    expected = "baseline" if request.param == "aarch64" else request.param
+    assert set(EmulatedLayer.ran) == {expected}
+
+
+PROBLEMS = [
+    ("cython", (2, 3, 9, 11), (5, 3, 3, 3), {"padding": 1}),
+    ("cython", (1, 70, 7, 7), (17, 70, 3, 3), {"padding": 1, "activation": "relu"}),
+    ("cython", (1, 8, 20, 23), (12, 8, 1, 1), {}),
+    ("cython", (1, 3, 21, 19), (9, 3, 7, 7), {"padding": 3, "stride": 2, "activation": "silu"}),
+    ("cython", (1, 6, 12, 40), (6, 1, 3, 3), {"padding": 2, "dilation": 2, "groups": 6, "activation": "hardswish"}),
+    ("cython", (1, 4, 13, 9), (4, 2, 2, 4), {"groups": 2, "stride": (3, 2), "padding_mode": "reflect", "padding": 1}),
+    ("winograd", (2, 9, 13, 14), (11, 9, 3, 3), {"padding": 1, "activation": "gelu"}),
+    ("winograd", (1, 66, 6, 2), (5, 66, 3, 3), {"padding": 1}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("plan", [False, True], ids=["one-shot", "plan"])
+@pytest.mark.parametrize("backend, x_shape, w_shape, options", PROBLEMS)
+def test_kernels_agree_with_the_oracle_on_every_instruction_set(
+    emulated, backend, x_shape, w_shape, options, plan, dtype
+):
+    rng = np.random.default_rng(1)
+    x, w = rng.standard_normal(x_shape).astype(dtype), rng.standard_normal(w_shape).astype(dtype)
+    bias = rng.standard_normal(w_shape[0]).astype(dtype)
+    if plan:
+        result = fastconv.plan(w, x_shape, bias, backend=backend, **options)(x, threads=2)
+    else:
+        result = fastconv.conv2d(x, w, bias, backend=backend, threads=2, **options)
+    expected = reference(x, w, bias, **options)
+    assert_close(result, expected, np.abs(expected).max() * (1e-5 if dtype == "float32" else 1e-13))
