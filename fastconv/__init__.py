@@ -3,6 +3,8 @@
 from fastconv.api import conv1d, conv2d, conv3d, explain, plan
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.planning import Explanation, Plan
+from fastconv.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
+from fastconv.registry import backends
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -12,11 +14,18 @@ __all__ = [
     "Explanation",
     "Plan",
     "UnsupportedConv",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "backends",
     "conv1d",
     "conv2d",
     "conv3d",
     "explain",
     "get_num_threads",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "num_threads",
     "plan",
     "set_num_threads",

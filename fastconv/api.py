@@ -6,7 +6,6 @@ cross-correlation, as in every deep-learning framework; ``flip_kernel=True`` giv
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from fastconv import arrays, planning
 from fastconv.planning import Explanation, Plan
-from fastconv.spec import AXES, ConvSpec, Epilogue, Pair
+from fastconv.spec import AXES, ConvSpec, Epilogue, Pair, check_int, check_ints, check_layout, named_padding
 
 Padding = int | str | Sequence[int] | Sequence[Pair]
 Activation = str | tuple[str, float] | None
@@ -36,15 +35,19 @@ class Call:
     x_shape: tuple[int, ...]
     backend: str
     max_workspace: int | None
+    resize: str | None  # the name of a padding that depends on the size of the image
 
     def plan(self, borrow: bool) -> Plan:
         w = self.w.reshape(self.w.shape[:2] + (1,) * (3 - self.spec.ndim) + self.w.shape[2:])
-        bias = self.bias if borrow or self.bias is None else self.bias.copy()
+        bias = self.bias
+        if bias is not None and not borrow:
+            bias = bias.copy()
+            bias.setflags(write=False)
         problem, name, state = planning.choose(
             self.spec, self.epilogue, self.backend, (w, bias), self.max_workspace, borrow
         )
         borrowed = [("w", w)] + ([("bias", bias)] if bias is not None else []) if borrow else []
-        return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed))
+        return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed), self.resize)
 
 
 def conv2d(
@@ -204,7 +207,7 @@ def plan(
     array([4., 6.], dtype=float32)
     """
     weights = arrays.take(w, "w")
-    x_shape = tuple(x_shape)
+    x_shape = planning.check_shape(x_shape)
     call = _shaped_call(_spatial_axes(weights, x_shape), x_shape, np.dtype(dtype or weights.dtype).name, weights, bias, stride, padding,
                         dilation, groups, padding_mode, layout, activation, flip_kernel, backend, accuracy,
                         max_workspace)  # fmt: skip
@@ -239,7 +242,7 @@ def explain(
     """
     weights = arrays.take(w, "w")
     if isinstance(x_or_shape, tuple):
-        shape, dtype = x_or_shape, weights.dtype.name
+        shape, dtype = planning.check_shape(x_or_shape), weights.dtype.name
     else:
         x = arrays.take(x_or_shape, "x_or_shape")
         shape, dtype = x.shape, x.dtype.name
@@ -268,13 +271,12 @@ def _shaped_call(
 ) -> Call:  # fmt: skip
     if layout is None:
         layout = {1: "NCW", 2: "NCHW", 3: "NCDHW"}[ndim]
-    x_shape = tuple(_int(v, "x_shape") for v in x_shape)
+    check_layout(layout, ndim)
     w = _check_ranks(ndim, x_shape, w)
     _check_dtypes(dtype, w.dtype.name)
-    channels_last = isinstance(layout, str) and layout.endswith("C")
-    n, ic, size = planning.split_shape(x_shape, ndim, channels_last)
-    kernel, strides, dilations = w.shape[2:], _ints(stride, ndim, "stride"), _ints(dilation, ndim, "dilation")
-    g = _int(groups, "groups")
+    n, ic, size = planning.split_shape(x_shape, ndim, layout.endswith("C"))
+    kernel, strides, dilations = w.shape[2:], check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
+    g = check_int(groups, "groups")
     if g >= 1 and ic != w.shape[1] * g:
         raise ValueError(
             f"x has {ic} channels but w of shape {w.shape} with groups={g} takes {w.shape[1] * g}; "
@@ -286,10 +288,11 @@ def _shaped_call(
     epilogue = _epilogue(activation, spec)
     if flip_kernel:
         w = w[(slice(None), slice(None)) + (slice(None, None, -1),) * ndim]
-    limit = None if max_workspace is None else _int(max_workspace, "max_workspace")
+    limit = None if max_workspace is None else check_int(max_workspace, "max_workspace")
     if limit is not None and limit < 0:
         raise ValueError(f"max_workspace={limit} must be a number of bytes of at least 0, or None")
-    return Call(spec, epilogue, w, _bias(bias, spec), x_shape, _check_backend(backend), limit)
+    resize = padding if isinstance(padding, str) and padding.startswith("same") else None
+    return Call(spec, epilogue, w, _bias(bias, spec), x_shape, _check_backend(backend), limit, resize)
 
 
 def _spatial_axes(w: np.ndarray, x_shape: tuple[int, ...]) -> int:
@@ -338,7 +341,10 @@ def _epilogue(activation: Activation, spec: ConvSpec) -> Epilogue:
         raise TypeError(f"activation={activation!r} must be a name, a (name, parameter) pair or None")
     epilogue = Epilogue(name, 0.0)
     if name == "leaky_relu":
-        epilogue = Epilogue(name, float(_LEAKY_SLOPE if parameter is None else parameter))
+        slope = _LEAKY_SLOPE if parameter is None else parameter
+        if isinstance(slope, (str, bool)) or not hasattr(slope, "__float__"):
+            raise TypeError(f"activation={activation!r}: the slope must be a number")
+        epilogue = Epilogue(name, float(slope))
     elif parameter is not None:
         raise ValueError(f"activation={activation!r}: only 'leaky_relu' takes a parameter")
     if spec.acc_dtype.startswith(("int", "uint")) and name not in (None, "relu", "relu6"):
@@ -352,48 +358,14 @@ def _check_backend(backend: str) -> str:
     return backend if backend == "auto" else planning.registry.find(backend).name
 
 
-def _int(value: Any, name: str) -> int:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}={value!r} must be an int")
-    return operator.index(value)
-
-
-def _ints(value: Any, ndim: int, name: str) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)):
-        return (_int(value, name),) * ndim
-    if len(value) != ndim:
-        raise ValueError(f"{name}={value!r} has {len(value)} entries; expected an int or {ndim} of them")
-    return tuple(_int(v, name) for v in value)
-
-
 def _padding(
     value: Any, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[Pair, ...]:
     ndim = len(size)
     if isinstance(value, str):
-        return tuple(_named_padding(value, *axis, ndim) for axis in zip(size, kernel, stride, dilation, strict=True))
+        return tuple(named_padding(value, *axis, ndim) for axis in zip(size, kernel, stride, dilation, strict=True))
     if isinstance(value, (tuple, list)) and any(isinstance(v, (tuple, list)) for v in value):
         if len(value) != ndim or not all(isinstance(v, (tuple, list)) and len(v) == 2 for v in value):
             raise ValueError(f"padding={value!r}: expected {ndim} (before, after) pairs, one per axis")
-        return tuple((_int(a, "padding"), _int(b, "padding")) for a, b in value)
-    return tuple((p, p) for p in _ints(value, ndim, "padding"))
-
-
-def _named_padding(name: str, size: int, kernel: int, stride: int, dilation: int, ndim: int) -> Pair:
-    reach = (kernel - 1) * dilation
-    match name:
-        case "valid":
-            return 0, 0
-        case "full":
-            return reach, reach
-        case "same" | "same_lower":
-            steps = max(stride, 1)  # a stride below 1 is refused by the spec
-            total = max((-(-size // steps) - 1) * steps + reach + 1 - size, 0)
-            less, more = total // 2, total - total // 2
-            return (less, more) if name == "same" else (more, less)
-        case "causal" if ndim == 1:
-            return reach, 0
-    raise ValueError(
-        f"padding={name!r} is unknown; choose 'valid', 'same', 'same_lower', 'full'"
-        + (" or 'causal'" if ndim == 1 else " ('causal' is for conv1d)")
-    )
+        return tuple((check_int(a, "padding"), check_int(b, "padding")) for a, b in value)
+    return tuple((p, p) for p in check_ints(value, ndim, "padding"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -42,9 +42,18 @@ class Axis:
     def reach(self) -> int:
         return max(self.tap_offset)
 
+    @property
+    def extent(self) -> int:
+        """Padded positions that one output spans."""
+        return self.tap_position(len(self.tap_offset) - 1) + 1
+
+    def tap_position(self, tap: int) -> int:
+        """Padded position that output 0 reads for a tap."""
+        return self.stride * self.tap_offset[tap] + self.phases[self.tap_phase[tap]]
+
     def positions(self, start: int, stop: int) -> np.ndarray:
         """Source of every padded position that outputs start..stop-1 read, shape (taps, stop - start)."""
-        taps = [self.stride * o + self.phases[p] for p, o in zip(self.tap_phase, self.tap_offset, strict=True)]
+        taps = [self.tap_position(tap) for tap in range(len(self.tap_offset))]
         return self.source[np.array(taps)[:, None] + self.stride * np.arange(start, stop)]
 
 
@@ -68,7 +77,7 @@ class Lowered:
     def taps(self) -> int:
         return math.prod(len(axis.tap_offset) for axis in self.axes)
 
-    @property
+    @cached_property
     def dense(self) -> bool:
         """No padding, and no stride in (h, w): every tap is another start address in ``x`` itself."""
         return self.h.stride == self.w.stride == 1 and all(_identity(axis.source) for axis in self.axes)
@@ -201,32 +210,48 @@ def row_chunks(low: Lowered, max_elements: int) -> Iterator[tuple[slice, slice, 
 def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: np.ndarray) -> None:
     """Write the pixels that each tap reads for a block of outputs: the columns of im2col.
 
-    ``x`` has shape (c, d, h, w); ``out`` (c, kd, kh, kw, D, H, W) for a block of D x H x W outputs.
+    ``x`` has shape (c, d, h, w); ``out`` (c, kd, kh, kw, D, H, W) for a block of D x H x W outputs. Takes
+    at most as much memory again as ``out`` has.
     """
+    sizes = [s.stop - s.start for s in block]
+    spans = [(size - 1) * axis.stride + axis.extent for axis, size in zip(low.axes, sizes, strict=True)]
+    if math.prod(spans) <= math.prod(out.shape[1:]):  # pad once, then every tap is a view
+        starts = [axis.stride * s.start for axis, s in zip(low.axes, block, strict=True)]
+        region = _pad(x, [a.source[i : i + n] for a, i, n in zip(low.axes, starts, spans, strict=True)])
+        for tap in np.ndindex(*out.shape[1:4]):
+            at = [axis.tap_position(r) for axis, r in zip(low.axes, tap, strict=True)]
+            view = (slice(i, i + (n - 1) * a.stride + 1, a.stride) for i, n, a in zip(at, sizes, low.axes, strict=True))
+            out[(slice(None), *tap)] = region[(slice(None), *view)]
+        return
     tables = [axis.positions(s.start, s.stop) for axis, s in zip(low.axes, block, strict=True)]
-    for rd, zs in enumerate(tables[0]):
-        for rh, ys in enumerate(tables[1]):
-            for rw, xs in enumerate(tables[2]):
-                target = out[:, rd, rh, rw]
-                if min(x.shape[1:]) == 0:
-                    target[...] = 0
-                    continue
-                target[...] = x[:, zs[:, None, None], ys[:, None], xs]
-                for axis, positions in enumerate((zs, ys, xs)):
-                    if positions.size and positions.min() < 0:
-                        target[(slice(None),) * (1 + axis) + (positions < 0,)] = 0
+    for tap in np.ndindex(*out.shape[1:4]):
+        out[(slice(None), *tap)] = _pad(x, [table[r] for table, r in zip(tables, tap, strict=True)])
 
 
 def padded(x: np.ndarray, low: Lowered) -> np.ndarray:
     """The padded input as a new array; ``x`` has shape (n, c, d, h, w)."""
-    shape = x.shape[:2] + tuple(axis.source.size for axis in low.axes)
-    result = np.zeros(shape, x.dtype)
-    inside = [np.flatnonzero(axis.source >= 0) for axis in low.axes]
-    if all(i.size for i in inside):
-        where = (slice(None), slice(None), *np.ix_(*inside))
-        z, y, w = (axis.source[i] for axis, i in zip(low.axes, inside, strict=True))
-        result[where] = x[:, :, z[:, None, None], y[:, None], w]
+    return _pad(x, [axis.source for axis in low.axes])
+
+
+def _pad(x: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+    """``x`` at the positions that a table gives for each of its last three axes; -1 is zero."""
+    result = np.zeros(x.shape[:-3] + tuple(map(len, tables)), x.dtype)
+    inside = [np.flatnonzero(table >= 0) for table in tables]
+    if not all(i.size for i in inside):
+        return result
+    if all(_steady(i) and _steady(t[i]) for i, t in zip(inside, tables, strict=True)):  # slices copy ten times faster
+        to = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in inside)
+        spans = ((t[i], int(t[i[0]])) for i, t in zip(inside, tables, strict=True))
+        result[(..., *to)] = x[(..., *(slice(first, first + len(at)) for at, first in spans))]
+    else:
+        values = [table[i] for i, table in zip(inside, tables, strict=True)]
+        result[(..., *np.ix_(*inside))] = x[(..., *np.ix_(*values))]
     return result
+
+
+def _steady(values: np.ndarray) -> bool:
+    """Whether each value is one more than the one before it."""
+    return bool((np.diff(values) == 1).all())
 
 
 def _identity(source: np.ndarray) -> bool:

@@ -7,7 +7,9 @@ unless the caller asked for ``backend="auto"``.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,7 @@ class Plan:
     state: Any
     bias: np.ndarray | None = None
     borrowed: tuple[tuple[str, np.ndarray], ...] = ()  # the caller's own arrays that `state` reads
+    resize: str | None = None  # 'same' or 'same_lower': a padding that `for_shape` works out anew
 
     @property
     def spec(self) -> ConvSpec:
@@ -89,23 +92,23 @@ class Plan:
         ValueError
             If ``x_shape`` has another rank or number of channels.
         """
-        x_shape = tuple(x_shape)
+        x_shape = check_shape(x_shape)
         if len(x_shape) != len(self.x_shape):
             raise ValueError(f"x_shape={x_shape} has {len(x_shape)} axes; this plan takes {len(self.x_shape)}")
         n, channels, size = split_shape(x_shape, self.spec.ndim, self.spec.channels_last)
         if channels != self.spec.ic:
             raise ValueError(f"x_shape={x_shape} has {channels} channels; the weights take {self.spec.ic}")
-        problem = replace(self.problem, spec=self.spec.with_shape(n, size))
+        problem = replace(self.problem, spec=self.spec.with_shape(n, size, self.resize))
         return replace(self, problem=problem, x_shape=x_shape)
 
     def __call__(self, x: Any, out: Any = None, residual: Any = None, threads: int | None = None) -> Any:
         array, spec = arrays.take(x, "x"), self.spec
         if array.shape != self.x_shape:
             raise ValueError(f"x has shape {array.shape}; the plan is for {self.x_shape}: use plan.for_shape(x.shape)")
-        if array.dtype.name != spec.dtype:
+        if arrays.NAMES[array.dtype] != spec.dtype:
             raise TypeError(f"x has dtype {array.dtype.name}; the plan is for {spec.dtype}")
         added = None if residual is None else arrays.take(residual, "residual")
-        if added is not None and (added.shape != self.out_shape or added.dtype.name != spec.acc_dtype):
+        if added is not None and (added.shape != self.out_shape or arrays.NAMES[added.dtype] != spec.acc_dtype):
             raise ValueError(
                 f"residual has shape {added.shape} and dtype {added.dtype.name}; "
                 f"the result has {self.out_shape} and {spec.acc_dtype}"
@@ -125,16 +128,17 @@ class Plan:
             return
         out5 = canonical(out, spec)
         residual5 = None if residual is None else canonical(residual, spec)
-        if not spec.ic:
-            out5[...] = 0
-            finish(out5, self.bias, residual5, self.problem.epilogue)
-            return
-        _check_workspace(self._module, self.backend, self.problem, threads)
-        self._module.run(
-            self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads, scratch=arena
-        )
+        with np.errstate(all="ignore"):  # NaN and Inf are results here, on every backend alike
+            if not spec.ic:
+                out5[...] = 0
+                finish(out5, self.bias, residual5, self.problem.epilogue)
+                return
+            module = self._module
+            _check_workspace(module, self.backend, self.problem, threads)
+            module.run(self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads,
+                       scratch=arena)  # fmt: skip
 
-    @property
+    @cached_property
     def _module(self) -> Any:
         return registry.find(self.backend).load()
 
@@ -205,6 +209,16 @@ def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
         array = array[None] if unbatched else array
         array = np.moveaxis(array, -1, 1) if spec.channels_last else array
     return array[:, :, *[None] * (3 - spec.ndim)]
+
+
+def check_shape(x_shape: Any) -> tuple[int, ...]:
+    """``x_shape`` as a tuple of ints, or an error that names it."""
+    try:
+        if not any(isinstance(v, (bool, np.bool_)) for v in x_shape):
+            return tuple(map(operator.index, x_shape))
+    except TypeError:
+        pass
+    raise TypeError(f"x_shape={x_shape!r} must be a tuple of ints")
 
 
 def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:

@@ -70,7 +70,7 @@ class Backend:
         if reason is None:
             try:
                 return importlib.import_module(self.module)
-            except (ImportError, OSError, ValueError) as error:
+            except (ImportError, OSError) as error:
                 reason = f"{self.module} does not load: {error}"
         raise BackendUnavailable(self.name, reason, tuple(b.name for b in BACKENDS if not b.missing()))
 
@@ -105,6 +105,38 @@ BACKENDS: list[Backend] = [
     ),
 ]  # fmt: skip
 """Most special first; the last one can always run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The backends there are; prints as a table. ``missing`` maps a name to the reason, or to ``None``."""
+
+    missing: dict[str, str | None]
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of those that can be used here."""
+        return tuple(name for name, reason in self.missing.items() if reason is None)
+
+    def __str__(self) -> str:
+        rows = ((find(name), reason) for name, reason in self.missing.items())
+        return "\n".join(f"{b.name:<10}{'missing: ' + why if why else b.summary}" for b, why in rows)
+
+
+def backends() -> Survey:
+    """What backends there are, which can be used here, and why the others cannot.
+
+    Returns
+    -------
+    Survey
+        Prints as a table; ``.available`` are the names, ``.missing`` maps every name to a reason or ``None``.
+
+    Examples
+    --------
+    >>> "im2col" in backends().available
+    True
+    """
+    return Survey({backend.name: backend.missing() for backend in BACKENDS})
 
 
 def find(name: str) -> Backend:

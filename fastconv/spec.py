@@ -7,9 +7,11 @@ numbers against each other happen here, once. Axes run outermost first: (d, h, w
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 Pair = tuple[int, int]
 
@@ -47,6 +49,33 @@ class Epilogue:
             raise ValueError(
                 f"activation={self.activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)} or None"
             )
+
+
+def check_int(value: Any, name: str) -> int:
+    """``value`` as an int, or a ``TypeError`` that names the argument."""
+    try:
+        if not isinstance(value, bool) and type(value).__name__ != "bool_":  # Python's and NumPy's
+            return operator.index(value)
+    except TypeError:  # an array of several ints has __index__ too
+        pass
+    raise TypeError(f"{name}={value!r} must be an int")
+
+
+def check_ints(value: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """One int for each of ``ndim`` axes, or an error that names the argument."""
+    if not isinstance(value, (tuple, list)):
+        return (check_int(value, name),) * ndim
+    if len(value) != ndim:
+        raise ValueError(f"{name}={value!r} has {len(value)} entries; expected an int or {ndim} of them")
+    return tuple(check_int(v, name) for v in value)
+
+
+def check_layout(layout: str, ndim: int) -> None:
+    """Raise ``ValueError`` unless ``layout`` is one for ``ndim`` spatial axes."""
+    if layout not in LAYOUTS[ndim]:
+        raise ValueError(
+            f"layout={layout!r} does not fit {ndim} spatial axes; choose {' or '.join(LAYOUTS[ndim])}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +122,9 @@ class ConvSpec:
     op: str = "forward"
 
     def __post_init__(self) -> None:
+        for name, size in (("n", self.n), ("ic", self.ic), ("oc", self.oc), ("input_size", min(self.input_size))):
+            if size < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative; sizes are at least 0")
         for name in ("stride", "dilation", "kernel_size"):
             for value in getattr(self, name):
                 if value < 1:
@@ -105,11 +137,7 @@ class ConvSpec:
             raise ValueError(f"groups={self.g} must divide the {self.ic} input and the {self.oc} output channels")
         if self.padding_mode not in PADDING_MODES:
             raise ValueError(f"padding_mode={self.padding_mode!r} is unknown; choose one of {', '.join(PADDING_MODES)}")
-        if self.layout not in LAYOUTS[self.ndim]:
-            raise ValueError(
-                f"layout={self.layout!r} does not fit {self.ndim} spatial axes; "
-                f"choose {' or '.join(LAYOUTS[self.ndim])}"
-            )
+        check_layout(self.layout, self.ndim)
         if self.accuracy not in ACCURACIES:
             raise ValueError(f"accuracy={self.accuracy!r} is unknown; choose one of {', '.join(ACCURACIES)}")
         for axis in range(self.ndim):
@@ -134,7 +162,8 @@ class ConvSpec:
     def _check_exact(self) -> None:
         """8-bit sums live in int32: refuse the layers whose worst case does not fit."""
         if self.acc_dtype == "int32":
-            worst = self.terms * 255 * (128 if "int8" in (self.dtype, self.w_dtype) else 255)
+            largest = {"int8": 128, "uint8": 255}
+            worst = self.terms * largest[self.dtype] * largest[self.w_dtype]
             if worst > 2**31 - 1:
                 raise ValueError(
                     f"{self.terms} products of {self.dtype} and {self.w_dtype} can exceed int32 sums; "
@@ -208,9 +237,13 @@ class ConvSpec:
         x, w, out = (math.prod(s) for s in (self.x_shape, self.w_shape, self.out_shape))
         return x * item + w * w_item + out * out_item
 
-    def with_shape(self, n: int, input_size: tuple[int, ...]) -> ConvSpec:
-        """The same layer for another batch and image size."""
-        return replace(self, n=n, input_size=input_size)
+    def with_shape(self, n: int, input_size: tuple[int, ...], padding: str | None = None) -> ConvSpec:
+        """The same layer for another batch and image size; ``padding`` names a padding to work out anew."""
+        if padding is None:
+            return replace(self, n=n, input_size=input_size)
+        axes = zip(input_size, self.kernel_size, self.stride, self.dilation, strict=True)
+        pairs = tuple(named_padding(padding, *axis, self.ndim) for axis in axes)
+        return replace(self, n=n, input_size=input_size, padding=pairs)
 
     @property
     def text(self) -> str:
@@ -232,6 +265,27 @@ class ConvSpec:
         parts += _axis_text("d", self.dilation, short="d", default=1)
         parts.append(f"g{self.g}" * (self.g != 1))
         return "".join(parts)
+
+
+def named_padding(name: str, size: int, kernel: int, stride: int, dilation: int, ndim: int) -> Pair:
+    """The (before, after) padding of one axis that a name such as 'same' means for a layer of ``ndim`` axes."""
+    reach = (kernel - 1) * dilation
+    match name:
+        case "valid":
+            return 0, 0
+        case "full":
+            return reach, reach
+        case "same" | "same_lower":
+            steps = max(stride, 1)  # a stride below 1 is refused by the spec
+            total = max((-(-size // steps) - 1) * steps + reach + 1 - size, 0)
+            less, more = total // 2, total - total // 2
+            return (less, more) if name == "same" else (more, less)
+        case "causal" if ndim == 1:
+            return reach, 0
+    raise ValueError(
+        f"padding={name!r} is unknown; choose 'valid', 'same', 'same_lower', 'full'"
+        + (" or 'causal'" if ndim == 1 else " ('causal' is for conv1d)")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +325,7 @@ class PoolSpec:
             extent = (k - 1) * d + 1
             if p < 0 or 2 * p > extent:
                 raise ValueError(f"padding={self.padding}: must be between 0 and half of the kernel ({extent} wide)")
-            if extent > size + 2 * p:
+            if self.output_size[axis] < 1:
                 name = AXES[axis - len(self.input_size)]
                 raise ValueError(
                     f"the window spans {extent} elements along {name} but the padded input has {size + 2 * p}; "

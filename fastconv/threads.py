@@ -18,9 +18,12 @@ _process: list[int] = []  # empty, or the one number that set_num_threads was gi
 
 def check_threads(value: object, name: str = "threads") -> int:
     """An int of at least 1, or an error that names the argument."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"{name}={value!r} must be an int")
-    number = operator.index(value)
     if number < 1:
         raise ValueError(f"{name}={number} must be at least 1")
     return number

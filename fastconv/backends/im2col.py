@@ -24,12 +24,17 @@ def algorithm(spec: ConvSpec) -> str:
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
-    """Columns and products of one chunk; at least those of one output pixel."""
+    """Columns, products, and pixels on their way, for one chunk; at least those of one output pixel."""
+    pixels, per_pixel = _chunk(problem)
+    return pixels * per_pixel
+
+
+def _chunk(problem: Problem) -> tuple[int, int]:
+    """Output pixels of one chunk, and the bytes that each takes."""
     spec = problem.spec
-    per_pixel, item = spec.terms + spec.oc // spec.g, np.dtype(spec.acc_dtype).itemsize
+    per_pixel = (2 * spec.terms + spec.oc // spec.g) * np.dtype(spec.acc_dtype).itemsize
     budget = tuning.IM2COL_BYTES if problem.max_workspace is None else problem.max_workspace
-    pixels = min(max(budget // (per_pixel * item), 1), math.prod(spec.output_size))
-    return pixels * per_pixel * item
+    return min(max(budget // per_pixel, 1), math.prod(spec.output_size)), per_pixel
 
 
 def error_bound(problem: Problem) -> float:
@@ -49,9 +54,11 @@ def run(
     (x,), (rows, bias), low = operands, state, lower(problem.spec)
     kernel = tuple(len(axis.tap_offset) for axis in low.axes)
     dtype, terms = out.dtype, low.icg * low.taps
-    with scratch.borrow(workspace_bytes(problem, threads)) as buffer:
-        elements = buffer[: buffer.size // dtype.itemsize * dtype.itemsize].view(dtype)
-        for block in row_chunks(low, elements.size * terms // max(terms + low.ocg, 1)):
+    most = _chunk(problem)[0]
+    nbytes = most * (terms + low.ocg) * dtype.itemsize
+    with scratch.borrow(nbytes) as buffer:
+        elements = buffer[:nbytes].view(dtype)
+        for block in row_chunks(low, most * terms):
             size = tuple(s.stop - s.start for s in block)
             pixels = math.prod(size)
             columns, products = elements[: terms * pixels], elements[terms * pixels :][: low.ocg * pixels]

@@ -1,0 +1,81 @@
+"""The command line: ``fastconv demo``, ``info``, ``explain`` and ``bench``.
+
+Exit codes: 0 all well, 1 something was computed wrong or failed, 2 the command line makes no sense. An
+error is one line on stderr that names the remedy. A command's module and what it needs are imported when
+it runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastconv.cli.failure import USAGE, Failure
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Failure(f"{message} (see: {self.prog} --help)", USAGE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="fastconv", description="CPU convolutions for NumPy: see, explain, measure.")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="convolve a photograph with every backend, draw what comes out")
+    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; default: Matplotlib's sample portrait")
+    demo.add_argument("--out", default="demo.png", metavar="FILE", help="where the picture goes (default: %(default)s)")
+    demo.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    demo.add_argument("--threads", type=int, metavar="N", help="threads of each backend")
+    demo.add_argument("--backends", metavar="A,B", help="only these backends; naive always takes part")
+
+    info = commands.add_parser("info", help="versions, instruction sets, threads, caches, backends")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    explain = commands.add_parser(
+        "explain", help="what would run for a layer, and why", epilog="Exit code 1: nothing would run."
+    )
+    explain.add_argument("layer", metavar="LAYER", help="such as ic64ih56oc64k3p1, or the same with blanks in quotes")
+    explain.add_argument("--dtype", default="float32", help="element type (default: %(default)s)")
+    explain.add_argument("--padding-mode", default="zeros", help="zeros, reflect, replicate or circular")
+    explain.add_argument("--layout", help="order of the axes (default: channels first)")
+    explain.add_argument("--backend", default="auto", help="as in conv2d (default: %(default)s)")
+    explain.add_argument("--accuracy", default="high", help="exact, high or fast (default: %(default)s)")
+    explain.add_argument("--max-workspace", type=int, metavar="BYTES", help="scratch that a call may take")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+
+    bench = commands.add_parser("bench", help="check and time every backend on named layers")
+    bench.add_argument("--quick", action="store_true", help="small layers and few rounds: is everything right?")
+    bench.add_argument("--cases", metavar="A,B", help="names, groups or patterns such as 'resnet-*'; 'list' lists them")
+    bench.add_argument("--backends", metavar="A,B", help="default: all but naive, which takes seconds a call")
+    bench.add_argument("--threads", metavar="1,2", help="numbers of threads to measure")
+    bench.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case (default: 15)")
+    bench.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report as JSON (default: stdout)")
+    bench.add_argument("--readme", metavar="FILE", help="rewrite the table between the file's bench markers")
+    bench.add_argument("--from", dest="source", metavar="FILE", help="take a report written by --json; time nothing")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+        if args.version:
+            import fastconv
+
+            print(fastconv.__version__)
+            return 0
+        if args.command is None:
+            parser.error("a COMMAND is missing")
+        return int(importlib.import_module(f"fastconv.cli.{args.command}").run(args))
+    except Failure as failure:
+        print(f"fastconv: {' '.join(str(failure).split())}", file=sys.stderr)
+        return failure.code
+    except KeyboardInterrupt:
+        print("fastconv: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,108 @@
+"""What Numba compiles on first use, and the threads that run it.
+
+Compiled functions are found by address (see `vector_ir.call`), each for one shape, and kept on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from fastconv.kernels import shifted_numba, vector_ir
+
+
+class Shape(NamedTuple):
+    """A register block: ``mr`` output channels by up to ``nv_max`` vectors of ``vl`` elements of ``item`` bytes."""
+
+    item: int
+    mr: int
+    nv_max: int
+    vl: int
+
+
+@lru_cache(maxsize=256)
+def kernels(shape: Shape, widths: tuple[int, ...]) -> np.ndarray:
+    """Addresses of the micro-kernels of these widths, at their width."""
+    table = np.zeros(shape.nv_max + 1, np.int64)
+    table[list(widths)] = [kernel(shape, nv).address for nv in widths]
+    return table
+
+
+@cache
+def kernel(shape: Shape, nv: int) -> Any:
+    literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl))
+    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(vector_ir.kernel_block)
+
+
+@cache
+def loops(name: str, item: int) -> Any:
+    """`shifted_numba.run_tasks`, `pack_strip` or `multiply`, compiled for elements of ``item`` bytes.
+
+    Apart, not one in the other: Numba would optimise the inner ones a second time, 0.5 s of 2 s.
+    """
+    function = getattr(shifted_numba, name)
+    integers = [types.int64] * (function.__code__.co_argcount - 2)
+    signature = types.void(types.CPointer(numba.from_dtype(shifted_numba.JOB)), *integers, types.literal(item))
+    return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+
+
+class Pool:
+    """Runs jobs on Numba's threads, or on the calling thread where those would end the process.
+
+    The layer 'workqueue' aborts when two Python threads enter it, 'omp' when a forked child does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._serial_only = False
+
+    def after_fork(self) -> None:
+        """In a forked child, which has neither Numba's threads nor the one that may hold the lock."""
+        self._lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._serial_only = _layer() is not None
+
+    def run(self, function: int, job: int, workers: int) -> None:
+        if workers == 1 or self._serial_only:
+            shifted_numba.run_serial(function, job)
+        elif _layer() in ("omp", "tbb"):
+            self._run_parallel(function, job, workers)
+        elif self._lock.acquire(blocking=False):
+            try:
+                self._run_parallel(function, job, workers)
+            finally:
+                self._lock.release()
+        else:
+            shifted_numba.run_serial(function, job)
+
+    def _run_parallel(self, function: int, job: int, workers: int) -> None:
+        before = numba.get_num_threads()
+        numba.set_num_threads(workers)
+        try:
+            shifted_numba.run_parallel(function, job, workers)
+        finally:
+            numba.set_num_threads(before)
+
+
+def _layer() -> str | None:
+    """The threading layer that Numba launched, or ``None``."""
+    try:
+        return str(numba.threading_layer())
+    except ValueError:
+        return None
+
+
+pool = Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.after_fork)
+
+
+def max_threads() -> int:
+    """Threads that Numba can run."""
+    return int(numba.config.NUMBA_NUM_THREADS)

@@ -1,0 +1,288 @@
+"""The loops of the shifted product around the micro-kernel, compiled by Numba.
+
+A job is one record of integers (`JOB`): addresses, strides and counts in elements, so that a call passes one address
+and nothing is typed but the element. A task is one block of rows x cols outputs of one (n, g, d slice) for a range of
+output channels. Workers draw tasks from one counter: which worker runs a task changes no bit of the result, because
+a task writes its own part of ``out`` only, in an order that the layer alone decides.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import carray, njit, prange
+
+from fastconv.kernels.vector_ir import (
+    call,
+    copy_lanes,
+    lanes_of,
+    like,
+    load,
+    load_int,
+    merge_lanes,
+    store,
+    take_ticket,
+    zero_of,
+)
+
+CALL = (
+    "ticket counter scratch x x_n x_c x_d x_h x_w out out_n out_c out_d out_h out_w res res_n res_c res_d res_h res_w "
+    "bias activation slope direct a kernels pack multiply"
+).split()
+"""Fields of one call: addresses in bytes (0 where there is no bias or residual), strides in elements.
+
+``counter`` is the address of ``ticket``; ``kernels[nv]`` the address of the micro-kernel of nv vectors, ``pack`` and
+``multiply`` those of the compiled `pack_strip` and `multiply`; ``direct`` is 1 where a whole panel is one run of ``out``."""
+
+LAYER = (
+    "icg ocg out_slices out_rows out_width g chans taps single item mr nv_max vl "
+    "a_group a_first a_oc a_packed a_chan a_row a_taps a_taps_last b_chan b_taps "
+    "tasks rows cols row_blocks col_blocks oc_step oc_splits by_rows in_place pitch slot_bytes tile_offset "
+    "plane strip_rows slices d_stride d_taps d_source h_stride h_phases h_phase h_source h_length "
+    "w_stride w_phases w_phase w_source w_length w_before w_size w_edges"
+).split()
+"""Fields of the layer and its tiles.
+
+Weights of output channel o and reduced channel c start at ``a + group*a_group + c*a_first + o*(a_oc + chans*a_packed)``.
+``single``: the taps are (tap, channel) pairs, the micro-kernel sees one channel. ``by_rows``: panels stay inside one row
+of the output; else they run on over the ``pitch - cols`` pixels between rows. ``plane``: elements of one channel of
+a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that of w has others in the padding."""
+
+JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
+
+ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hardswish", "silu", "gelu", "gelu_tanh")
+"""The numbers by which a job names an activation: positions in this tuple."""
+
+
+def run_tasks(jobs: Any, worker: int, item: int) -> None:
+    """Run tasks of the job at ``jobs`` (pointer to one `JOB`) until none is left; ``item`` is a literal.
+
+    Any number of workers may run at once; ``worker`` numbers them from 0 and picks a part of the scratch.
+    Writes that part, ``out`` and the counter. ``out`` overlaps nothing else.
+    """
+    job = carray(jobs, 1)[0]
+    strip = job.scratch + worker * job.slot_bytes
+    task = take_ticket(job.counter)
+    while task < job.tasks:
+        rest, split = divmod(task, job.oc_splits)
+        rest, col = divmod(rest, job.col_blocks)
+        rest, row = divmod(rest, job.row_blocks)
+        rest, z = divmod(rest, job.out_slices)
+        n, g = divmod(rest, job.g)
+        row, col, oc = row * job.rows, col * job.cols, split * job.oc_step
+        rows, cols = min(job.rows, job.out_rows - row), min(job.cols, job.out_width - col)
+        oc_end = min(oc + job.oc_step, job.ocg)
+        for c in range(0, job.icg, job.chans):
+            chans = min(job.chans, job.icg - c)
+            if job.in_place:
+                source = n * job.x_n + (g * job.icg + c) * job.x_c + z * job.d_stride * job.x_d + row * job.x_h + col
+                b = job.x + source * job.item
+            else:
+                b = strip
+                call(job.pack, (job.counter, strip, n, g * job.icg + c, chans, z, row, rows, col))
+            tile = strip + job.tile_offset
+            call(job.multiply, (job.counter, b, tile, n, g, z, c, chans, row, rows, col, cols, oc, oc_end))
+        task = take_ticket(job.counter)
+
+
+def pack_strip(
+    jobs: Any, strip: int, n: int, c: int, chans: int, z: int, row: int, rows: int, col: int, item: int
+) -> None:
+    """Write ``strip[chan][d slice][h phase][w phase][row][pitch]``: the padded pixels that a block of outputs reads.
+
+    ``rows`` and the taps' reach below them are written, whole rows of ``pitch`` pixels.
+    """
+    job, zero = carray(jobs, 1)[0], zero_of(item)
+    for k in range(job.slices):
+        y_d = load_int(job.d_source, z * job.d_stride + load_int(job.d_taps, k))
+        for ph in range(job.h_phases):
+            for i in range(rows + job.strip_rows - job.rows):
+                at = (row + i) * job.h_stride + load_int(job.h_phase, ph)
+                y_h = load_int(job.h_source, at) if at < job.h_length else -1
+                for pw in range(job.w_phases):
+                    # Between `low` and `high` the source is one regular run, whatever the padding mode.
+                    first = col * job.w_stride + load_int(job.w_phase, pw)
+                    low = (job.w_before - first + job.w_stride - 1) // job.w_stride
+                    high = (job.w_before + job.w_size - first + job.w_stride - 1) // job.w_stride
+                    low = min(max(low, 0), job.pitch)
+                    high = max(min(high, job.pitch), low)
+                    place = (((k * job.h_phases + ph) * job.w_phases + pw) * job.strip_rows + i) * job.pitch
+                    for j in range(chans):
+                        to = strip + (j * job.plane + place) * job.item
+                        source = n * job.x_n + (c + j) * job.x_c + y_d * job.x_d + y_h * job.x_h
+                        inside = y_d >= 0 and y_h >= 0
+                        source, stop = (job.x + source * job.item, high) if inside else (job.x, -1)
+                        pack_row(job, to, source, first, low, stop, zero)
+
+
+@njit(error_model="numpy")
+def pack_row(job: Any, to: int, source: int, first: int, low: int, high: int, zero: Any) -> None:
+    """One row of one phase: padded positions ``first + i*w_stride``, of which low <= i < high lie inside of ``x``.
+
+    A negative ``high``: the row itself lies in a padding of zeros.
+    """
+    step, lanes = job.x_w * job.w_stride, lanes_of(zero)
+    origin = source + (first - job.w_before) * job.x_w * job.item
+    if step == 1:
+        for i in range(0, job.pitch, lanes):
+            copy_lanes(zero, to, origin, 1, i, low, high, job.pitch)
+    elif step == 2:
+        for i in range(0, job.pitch, lanes):
+            copy_lanes(zero, to, origin, 2, i, low, high, job.pitch)
+    else:
+        for i in range(job.pitch):
+            store(to, i, load(zero, origin, step * i) if low <= i < high else zero)
+    if job.w_edges and high >= 0:
+        for i in range(low):
+            store(to, i, pack_edge(job, source, first + i * job.w_stride, zero))
+        for i in range(high, job.pitch):
+            store(to, i, pack_edge(job, source, first + i * job.w_stride, zero))
+
+
+@njit(error_model="numpy")
+def pack_edge(job: Any, source: int, at: int, zero: Any) -> Any:
+    """A pixel of the padding, through the table; what lies beyond the table is read by no output that is kept."""
+    position = load_int(job.w_source, at) if at < job.w_length else -1
+    return load(zero, source, position * job.x_w) if position >= 0 else zero
+
+
+def multiply(
+    jobs: Any, b: int, tile: int, n: int, g: int, z: int, c: int, chans: int,
+    row: int, rows: int, col: int, cols: int, oc: int, oc_end: int, item: int,
+) -> None:  # fmt: skip
+    """All panels of one strip by all blocks of output channels oc..oc_end.
+
+    Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by. No block is
+    partial: the last rows of weights are taken from ``ocg - mr`` on and only the new ones stored, and so are the last
+    pixels of an ``x`` read in place, which nothing may read beyond.
+    """
+    job, zero = carray(jobs, 1)[0], zero_of(item)
+    mr, vl, pitch = job.mr, job.vl, job.pitch
+    length = cols if job.by_rows else (rows - 1) * pitch + cols
+    row_pitch = length if job.by_rows or rows == 1 else pitch
+    vectors = length // vl if job.in_place else (length + vl - 1) // vl
+    panels = (vectors + job.nv_max - 1) // job.nv_max
+    least = vectors // max(panels, 1)
+    wider = vectors - least * panels
+    tails = 1 if job.in_place and vectors * vl < length else 0
+    a_taps = job.a_taps if chans == job.chans else job.a_taps_last
+    kernel_chans = 1 if job.single else chans
+    last = c + chans == job.icg
+    closing = last and (job.bias or job.res or job.activation)
+    out = job.out + (n * job.out_n + g * job.ocg * job.out_c + z * job.out_d + row * job.out_h + col * job.out_w) * item
+    res = job.res + (n * job.res_n + g * job.ocg * job.res_c + z * job.res_d + row * job.res_h + col * job.res_w) * item
+    for run in range(rows if job.by_rows else 1):
+        new, y, x = 0, run, 0  # first pixel that no panel has computed, and where it lies in the output
+        for panel in range(panels + tails):
+            nv = 1 if panel == panels else least + 1 if panel < wider else least
+            start = length - vl if panel == panels else new
+            stop = start + nv * vl
+            whole = job.direct and start == new and stop <= length
+            kernel = load_int(job.kernels, nv)
+            pixels = b + (run * pitch + start) * item
+            for block in range(oc, oc_end, mr):
+                first = min(block, job.ocg - mr)
+                rows_new = first + mr - block
+                a = g * job.a_group + c * job.a_first + first * job.a_oc + block * chans * job.a_packed
+                into, into_row, add = tile, nv * vl, 0
+                if whole and first == block:
+                    into = out + (run * job.out_h + start + block * job.out_c) * item
+                    into_row, add = job.out_c, c
+                call(kernel, (
+                    job.taps, kernel_chans, job.a + a * item, a_taps, job.a_chan, job.a_row,
+                    pixels, job.b_taps, job.b_chan, into, into_row, add,
+                ))  # fmt: skip
+                bias = job.bias + (g * job.ocg + block) * item
+                origin, origin_row, add, left = tile, nv * vl, c, min(stop, length) - new
+                if into != tile:
+                    origin, origin_row, add, left = into, into_row, 0, left if closing else 0
+                else:
+                    origin += ((mr - rows_new) * nv * vl + new - start) * item
+                y_at, x_at = y, x
+                while left > 0:
+                    size = left if into != tile else min(cols - x_at, left)
+                    if size > 0:
+                        to = out + (y_at * job.out_h + x_at * job.out_w + block * job.out_c) * item
+                        added = res + (y_at * job.res_h + x_at * job.res_w + block * job.res_c) * item
+                        merge(job, to, origin, origin_row, rows_new, size, add, last, bias, added, zero)
+                    step = left if into != tile else row_pitch - x_at
+                    origin, left = origin + step * item, left - step
+                    y_at, x_at = y_at + 1, 0
+            x += stop - new
+            while x >= row_pitch:
+                y, x = y + 1, x - row_pitch
+            new = stop
+
+
+@njit(error_model="numpy")
+def merge(
+    job: Any, to: int, tile: int, tile_row: int, rows: int, size: int, add: int, last: bool, bias: int, res: int, zero: Any
+) -> None:  # fmt: skip
+    """``out[i][j] (+)= tile[i*tile_row + j]`` for ``rows`` output channels and ``size`` pixels of one row.
+
+    The last block of input channels brings bias, residual and activation. ``tile`` may be the place in ``out`` itself.
+    """
+    item, plain = job.item, job.out_w == 1
+    fused = last and job.activation == 1 and not job.res
+    floor = zero if fused else like(zero, -np.inf)
+    for i in range(rows):
+        shift = load(zero, bias, i) if last and job.bias else -zero
+        target, origin = to + i * job.out_c * item, tile + i * tile_row * item
+        if plain:
+            for j in range(0, size, lanes_of(zero)):
+                merge_lanes(target + j * item, origin + j * item, size - j, add, shift, floor)
+        else:
+            for j in range(size):
+                value = load(zero, origin, j)
+                value = (load(zero, target, j * job.out_w) + value if add else value) + shift
+                store(target, j * job.out_w, zero if value < floor else value)
+    if last and (job.res or job.activation) and not fused:
+        finish(job, to, res, rows, size, zero)
+
+
+@njit(error_model="numpy")
+def finish(job: Any, out: int, res: int, rows: int, size: int, zero: Any) -> None:
+    """``out = act(out + residual)`` for ``rows`` output channels and ``size`` pixels of one row."""
+    for i in range(rows):
+        target, added = out + i * job.out_c * job.item, res + i * job.res_c * job.item
+        for j in range(size):
+            value = load(zero, target, j * job.out_w)
+            value = value + load(zero, added, j * job.res_w) if job.res else value
+            store(target, j * job.out_w, activate(job, value, zero) if job.activation else value)
+
+
+@njit(error_model="numpy")
+def activate(job: Any, v: Any, zero: Any) -> Any:
+    """The formulas of `fastconv.epilogue.activate`, in the element type; NaN stays NaN."""
+    one, half, kind = like(zero, 1.0), like(zero, 0.5), job.activation
+    if kind == 1:
+        return zero if v < zero else v
+    if kind == 2:
+        return zero if v < zero else like(zero, 6.0) if v > like(zero, 6.0) else v
+    if kind == 3:
+        return v * like(zero, job.slope) if v < zero else v
+    if kind == 4:
+        gate = v + like(zero, 3.0)
+        gate = zero if gate < zero else like(zero, 6.0) if gate > like(zero, 6.0) else gate
+        return zero if v <= like(zero, -3.0) else v * gate / like(zero, 6.0)
+    if kind == 5:
+        return v / (one + math.exp(-v))
+    if kind == 6:
+        return v * (half * (one + math.erf(v * like(zero, 0.7071067811865476))))
+    inner = like(zero, 0.7978845608028654) * (v + like(zero, 0.044715) * v * v * v)
+    return v * (half * (one + math.tanh(inner)))
+
+
+@njit(nogil=True, cache=True)
+def run_serial(function: int, jobs: int) -> None:
+    """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`."""
+    call(function, (jobs, 0))
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def run_parallel(function: int, jobs: int, workers: int) -> None:
+    """Run the tasks of a job by ``workers`` workers on Numba's threads; fewer threads take several workers in turn."""
+    for worker in prange(workers):
+        call(function, (jobs, np.int64(worker)))

@@ -1,0 +1,53 @@
+"""Fixtures: a backend by name, and calls that skip with the reason that the engine itself gives."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import registry
+from fastconv.errors import UnsupportedConv
+
+sys.path.append(str(Path(__file__).parent))  # for `oracle` and the toy backend; last, so it shadows nothing
+
+CONVOLUTIONS = {1: fastconv.conv1d, 2: fastconv.conv2d, 3: fastconv.conv3d}
+
+
+@pytest.fixture(params=[b.name for b in registry.BACKENDS])
+def backend(request):
+    """The name of each backend in turn; skipped where a part of it is not installed."""
+    row = registry.find(request.param)
+    if missing := row.missing():
+        pytest.skip(f"{row.name}: {missing}")
+    return row.name
+
+
+@pytest.fixture
+def convolve(backend):
+    """Convolve by ``backend``; skip, quoting ``why_not``, where that is the reason of a refusal."""
+
+    def spec_of(ndim, x, w, *args, **options):
+        planned = {k: v for k, v in options.items() if k not in ("residual", "out", "threads")}
+        layout = planned.pop("layout", {1: "NCW", 2: "NCHW", 3: "NCDHW"}[ndim])
+        plain = (None, None) if x.ndim == ndim else ...
+        return fastconv.explain(x[plain], w[plain], *args, layout=layout, **planned).spec
+
+    def call(ndim, x, w, *args, **options):
+        try:
+            return CONVOLUTIONS[ndim](x, w, *args, backend=backend, **options)
+        except UnsupportedConv as error:
+            reason = registry.why_not(registry.find(backend).capabilities, spec_of(ndim, x, w, *args, **options))
+            if reason is None or reason != error.reason:
+                raise
+        pytest.skip(f"{backend} {reason}")
+
+    return call
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261122)
