@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning
+from fastconv import arrays, planning, registry
 from fastconv.planning import Explanation, Plan
 from fastconv.spec import AXES, ConvSpec, Epilogue, Pair, check_int, check_ints, check_layout, named_padding
 
@@ -37,14 +37,14 @@ class Call:
     max_workspace: int | None
     resize: str | None  # the name of a padding that depends on the size of the image
 
-    def plan(self, borrow: bool) -> Plan:
+    def plan(self, borrow: bool, threads: int | None = None) -> Plan:
         w = self.w.reshape(self.w.shape[:2] + (1,) * (3 - self.spec.ndim) + self.w.shape[2:])
         bias = self.bias
         if bias is not None and not borrow:
             bias = bias.copy()
             bias.setflags(write=False)
         problem, name, state = planning.choose(
-            self.spec, self.epilogue, self.backend, (w, bias), self.max_workspace, borrow
+            self.spec, self.epilogue, self.backend, (w, bias), self.max_workspace, borrow, threads
         )
         borrowed = [("w", w)] + ([("bias", bias)] if bias is not None else []) if borrow else []
         return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed), self.resize)
@@ -125,7 +125,7 @@ def conv2d(
     """
     call = _call(2, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, activation, flip_kernel,
                  backend, accuracy, max_workspace)  # fmt: skip
-    return call.plan(borrow=True)(x, out, residual, threads)
+    return call.plan(borrow=True, threads=threads)(x, out, residual, threads)
 
 
 def conv1d(
@@ -146,7 +146,7 @@ def conv1d(
     """
     call = _call(1, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, activation, flip_kernel,
                  backend, accuracy, max_workspace)  # fmt: skip
-    return call.plan(borrow=True)(x, out, residual, threads)
+    return call.plan(borrow=True, threads=threads)(x, out, residual, threads)
 
 
 def conv3d(
@@ -167,7 +167,7 @@ def conv3d(
     """
     call = _call(3, x, w, bias, stride, padding, dilation, groups, padding_mode, layout, activation, flip_kernel,
                  backend, accuracy, max_workspace)  # fmt: skip
-    return call.plan(borrow=True)(x, out, residual, threads)
+    return call.plan(borrow=True, threads=threads)(x, out, residual, threads)
 
 
 def plan(
@@ -208,9 +208,9 @@ def plan(
     """
     weights = arrays.take(w, "w")
     x_shape = planning.check_shape(x_shape)
-    call = _shaped_call(_spatial_axes(weights, x_shape), x_shape, np.dtype(dtype or weights.dtype).name, weights, bias, stride, padding,
-                        dilation, groups, padding_mode, layout, activation, flip_kernel, backend, accuracy,
-                        max_workspace)  # fmt: skip
+    ndim, name = _spatial_axes(weights, x_shape), np.dtype(dtype or weights.dtype).name
+    call = _shaped_call(ndim, x_shape, name, weights, bias, stride, padding, dilation, groups, padding_mode, layout,
+                        activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
     return call.plan(borrow=False)
 
 
@@ -355,7 +355,7 @@ def _epilogue(activation: Activation, spec: ConvSpec) -> Epilogue:
 def _check_backend(backend: str) -> str:
     if not isinstance(backend, str):
         raise TypeError(f"backend={backend!r} must be a string")
-    return backend if backend == "auto" else planning.registry.find(backend).name
+    return backend if backend == "auto" else registry.find(backend).name
 
 
 def _padding(

@@ -240,7 +240,9 @@ def preference(spec: ConvSpec) -> list[str]:
     return [n for n in names if special.get(n, True)] + [n for n in names if not special.get(n, True)]
 
 
-def judge(name: str, spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None) -> Verdict:
+def judge(
+    name: str, spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None, threads: int | None = None
+) -> Verdict:
     """'possible', 'refused' or 'missing' for one backend, with the reason."""
     backend = registry.find(name)
     reason = registry.why_not(backend.capabilities, spec)
@@ -251,7 +253,7 @@ def judge(name: str, spec: ConvSpec, epilogue: Epilogue, max_workspace: int | No
     except BackendUnavailable as error:
         return Verdict(name, "missing", error.reason)
     problem = Problem(spec, epilogue, module.algorithm(spec), max_workspace)
-    need = module.workspace_bytes(problem, get_num_threads())
+    need = module.workspace_bytes(problem, get_num_threads() if threads is None else check_threads(threads))
     bound = module.error_bound(problem)
     if max_workspace is not None and need > max_workspace:
         text = f"needs {need:,} bytes of workspace; got max_workspace={max_workspace:,}"
@@ -273,6 +275,7 @@ def choose(
     constants: Constants,
     max_workspace: int | None,
     borrow: bool,
+    threads: int | None = None,
 ) -> tuple[Problem, str, Any]:
     """The problem, the name and the prepared state of the backend that will run.
 
@@ -284,7 +287,7 @@ def choose(
     names = preference(spec) if backend == "auto" else [registry.find(backend).name]
     refusal: Exception | None = None
     for name in names:
-        row = judge(name, spec, epilogue, max_workspace)
+        row = judge(name, spec, epilogue, max_workspace, threads)
         if row.verdict == "possible":
             problem = Problem(spec, epilogue, row.algorithm, max_workspace)
             try:

@@ -18,8 +18,9 @@ pytest.importorskip("numba", reason="numba is not installed")
 import numba
 from numba import types
 
+from fastconv import tuning
 from fastconv.backends import numba_parallel
-from fastconv.kernels import numba_launch, shifted_numba, vector_ir
+from fastconv.kernels import micro_numba, numba_launch, shifted_numba, vector_ir
 from fastconv.spec import parse_layer
 
 PACKAGE = Path(fastconv.__file__).parents[1]
@@ -37,18 +38,18 @@ def run_python(code, **environment):
     """Run ``code`` in a new process and return what it printed."""
     path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        capture_output=True, text=True, check=True, timeout=120, env={**os.environ, "PYTHONPATH": path, **environment},
     ).stdout  # fmt: skip
 
 
 @pytest.mark.parametrize("item", [4, 8])
-@pytest.mark.parametrize("mr, nv", [(block[0], block[1]) for block in numba_parallel.BLOCKS[32]])
+@pytest.mark.parametrize("mr, nv", [(block[0], block[1]) for block in tuning.NUMBA_BLOCKS[32]])
 def test_micro_kernel_keeps_its_accumulators_in_registers(item, mr, nv):
     if VECTOR_BYTES != 64:
         pytest.skip(f"counts the registers of AVX-512; this machine has vectors of {VECTOR_BYTES} bytes")
     literals = map(types.literal, (item, mr, nv, VECTOR_BYTES // item))
-    kernel = numba.njit(types.void(*[types.int64] * 12, *literals))(vector_ir.kernel_block)
+    kernel = numba.njit(types.void(*[types.int64] * 12, *literals))(micro_numba.kernel_block)
     (code,) = kernel.inspect_asm().values()
     body = code[code.index("kernel_block") : code.rindex("vfmadd")]
     assert len(re.findall(r"vfmadd\d+p[sd]\s[^\n]*%zmm", code)) == mr * nv
@@ -75,7 +76,7 @@ def test_same_bits_for_every_number_of_threads_and_every_strip(rng, monkeypatch)
     x, w = rng.standard_normal((2, 40, 40, 40), "float32"), rng.standard_normal((24, 40, 3, 3), "float32")
     expected = fastconv.conv2d(x, w, padding=1, backend="numba", threads=1)
     for strip_bytes in (2**12, 2**16, 2**18):
-        monkeypatch.setattr(numba_parallel, "STRIP_BYTES", strip_bytes)
+        monkeypatch.setattr(tuning, "NUMBA_STRIP_BYTES", strip_bytes)
         numba_parallel.geometry.cache_clear()
         for threads in (1, 2, 3, 4):
             result = fastconv.conv2d(x, w, padding=1, backend="numba", threads=threads)

@@ -31,7 +31,8 @@ def test_runs_through_conv2d(toy, arrays):
 def test_runs_through_plan(toy, arrays):
     x, w, bias = arrays
     plan = fastconv.plan(w, x.shape, bias, layout="NCHW", backend="toy")
-    assert (plan.backend, plan.algorithm, plan.workspace_bytes, plan.error_bound) == ("toy", "toy", 1000, 1e-3)
+    with fastconv.num_threads(3):
+        assert (plan.backend, plan.algorithm, plan.workspace_bytes, plan.error_bound) == ("toy", "toy", 3000, 1e-3)
     assert_close(plan(x), reference(*arrays), 1e-12)
 
 
@@ -59,6 +60,27 @@ def test_auto_passes_it_over_where_it_refuses(toy, arrays):
     toy_backend.CALLS.clear()
     assert_close(fastconv.conv2d(x, w, dilation=2), reference(x, w, dilation=2), 1e-9)
     assert toy_backend.CALLS == []
+
+
+def test_call_on_more_threads_than_max_workspace_allows_is_refused(toy, arrays):
+    x, w, _ = arrays
+    with fastconv.num_threads(1):
+        plan = fastconv.plan(w, x.shape, backend="toy", max_workspace=2000)
+    assert_close(plan(x, threads=2), reference(x, w), 1e-12)
+    with pytest.raises(
+        UnsupportedConv, match="'toy' needs 3,000 bytes of workspace on 3 threads; got max_workspace=2,000"
+    ):
+        plan(x, threads=3)
+
+
+@pytest.mark.parametrize(("threads", "calls"), [(1, [1]), (3, [])])
+def test_auto_judges_the_workspace_by_the_threads_of_the_call(toy, arrays, threads, calls):
+    x, w, _ = arrays
+    toy_backend.CALLS.clear()
+    with fastconv.num_threads(2):
+        result = fastconv.conv2d(x, w, max_workspace=1000, threads=threads)
+    assert_close(result, reference(x, w), 1e-9)
+    assert calls == toy_backend.CALLS
 
 
 def test_unknown_backend_lists_it(toy, arrays):

@@ -13,7 +13,7 @@ def algorithm(spec):
 
 
 def workspace_bytes(problem, threads):
-    return 1000
+    return 1000 * threads
 
 
 def error_bound(problem):

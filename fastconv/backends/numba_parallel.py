@@ -13,24 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import tuning
 from fastconv.arena import ALIGNMENT, Arena
 from fastconv.backends.direct import sequential_bound
 from fastconv.kernels import numba_launch, shifted_numba, vector_ir
 from fastconv.kernels.numba_launch import Shape
 from fastconv.lowering import Axis, Lowered, choose_tile, lower
 from fastconv.spec import ConvSpec, Epilogue, Problem
-
-STRIP_BYTES = 256 * 1024
-CHANNELS, CHANNELS_ONE_TAP = 32, 256
-SINGLE_CHANNELS = 4
-PARALLEL_FLOPS = 2_000_000
-PAGE_BYTES = 4096
-
-BLOCKS = {
-    32: ((8, 3, 1.0), (4, 6, 0.99), (2, 8, 0.88), (1, 8, 0.47)),
-    16: ((4, 3, 1.0), (2, 6, 0.95), (1, 8, 0.5)),
-}
-"""Vector registers -> register blocks: output channels, vectors of pixels, share of the peak."""
 
 Ints = tuple[int, ...]
 
@@ -79,7 +68,7 @@ def workspace_bytes(problem: Problem, threads: int) -> int:
 def channel_block(spec: ConvSpec) -> int:
     """Input channels summed in registers before the sum goes to memory: what fixes the order of summation."""
     icg = max(spec.ic // spec.g, 1)
-    blocks = -(-icg // (CHANNELS_ONE_TAP if spec.taps == 1 else CHANNELS))
+    blocks = -(-icg // (tuning.CHANNEL_BLOCK_POINT if spec.taps == 1 else tuning.NUMBA_CHANNEL_BLOCK))
     return -(-icg // blocks)
 
 
@@ -87,7 +76,7 @@ def block_shape(spec: ConvSpec, vector_bytes: int) -> Shape:
     """The register block that wastes least on the output channels of one group."""
     item, ocg = np.dtype(spec.acc_dtype).itemsize, max(spec.oc // spec.g, 1)
     many = vector_bytes == 64 or "neon" in vector_ir.host_features()
-    fitting = [block for block in BLOCKS[32 if many else 16] if block[0] <= ocg]
+    fitting = [block for block in tuning.NUMBA_BLOCKS[32 if many else 16] if block[0] <= ocg]
     mr, nv_max, _ = min(fitting, key=lambda block: -(-ocg // block[0]) * block[0] / block[2])
     return Shape(item, mr, nv_max, vector_bytes // item)
 
@@ -152,13 +141,14 @@ def geometry(
     its pixels without reading beyond a block of outputs.
     """
     low, chans, vl = lower(spec), channel_block(spec), shape.vl
-    budget = STRIP_BYTES if max_workspace is None else min(STRIP_BYTES, max_workspace // workers)
+    budget = tuning.NUMBA_STRIP_BYTES
+    budget = budget if max_workspace is None else min(budget, max_workspace // workers)
     tile = choose_tile(low, max(budget // (chans * shape.item), 1), workers, shape.mr)
     rows, cols = min(tile.rows, low.h.out), min(tile.cols, low.w.out)
     ends = {(r, c) for r in (rows, (low.h.out - 1) % rows + 1) for c in (cols, (low.w.out - 1) % cols + 1)}
     strip_rows, pitch = rows + low.h.reach, cols + low.w.reach
     plane = len(low.d.tap_offset) * len(low.h.phases) * len(low.w.phases) * strip_rows * pitch
-    plane += ALIGNMENT // shape.item * (plane * shape.item % PAGE_BYTES == 0)
+    plane += ALIGNMENT // shape.item * (plane * shape.item % tuning.PAGE_BYTES == 0)
     by_rows = _row_vectors(rows, cols, vl) <= _flat_vectors(rows, cols, pitch, vl)
     in_place = False
     if place is not None:
@@ -170,20 +160,21 @@ def geometry(
     else:
         b_chan, b_taps = plane, _strip_taps(low, strip_rows, pitch)
         strip = chans * plane + shape.nv_max * vl  # the last panel reads beyond
-    single = low.taps > 1 and low.icg <= SINGLE_CHANNELS
-    pairs = (lambda taps, step: (taps[:, None] + step * np.arange(low.icg)).reshape(-1)) if single else lambda t, _: t
+    single = low.taps > 1 and low.icg <= tuning.NUMBA_SINGLE_CHANNELS
+    channels = np.arange(low.icg if single else 1)
     a_fields, a_taps, a_taps_last = _weight_taps(low, shape.mr, chans, w_strides)
     tables, addresses = _joined(
-        a_taps=pairs(a_taps, a_fields["a_chan"]), a_taps_last=a_taps_last, b_taps=pairs(b_taps, b_chan),
+        a_taps=a_taps[:, None] + a_fields["a_chan"] * channels, a_taps_last=a_taps_last,
+        b_taps=b_taps[:, None] + b_chan * channels,
         d_taps=_padded_taps(low.d), d_source=low.d.source, h_phase=low.h.phases, h_source=low.h.source,
         w_phase=low.w.phases, w_source=low.w.source,
     )  # fmt: skip
     row_blocks, col_blocks, oc_splits = -(-low.h.out // rows), -(-low.w.out // cols), -(-low.ocg // tile.oc_step)
     tile_offset = _aligned(strip * shape.item)
-    slot_bytes = _aligned(tile_offset + math.prod(shape)) + vector_ir.host_vector_bytes()  # the tile's last row is read beyond
+    slot_bytes = _aligned(tile_offset + math.prod(shape) + vector_ir.host_vector_bytes())  # merging reads beyond
     fields = a_fields | addresses | dict(
         icg=low.icg, ocg=low.ocg, out_slices=low.d.out, out_rows=low.h.out, out_width=low.w.out, g=low.g, chans=chans,
-        taps=low.taps * (low.icg if single else 1), single=single, **shape._asdict(), b_chan=b_chan,
+        taps=low.taps * channels.size, single=single, **shape._asdict(), b_chan=b_chan,
         tasks=low.n * low.g * low.d.out * row_blocks * col_blocks * oc_splits, rows=rows, cols=cols,
         row_blocks=row_blocks, col_blocks=col_blocks, oc_step=tile.oc_step, oc_splits=oc_splits, by_rows=by_rows,
         in_place=in_place, pitch=pitch, slot_bytes=slot_bytes, tile_offset=tile_offset, plane=plane,
@@ -217,7 +208,7 @@ def _widths(length: int, in_place: bool, shape: Shape) -> set[int]:
 
 def _padded_taps(axis: Axis) -> np.ndarray:
     """Padded position of each tap of output 0."""
-    return np.array([axis.stride * o + axis.phases[p] for o, p in zip(axis.tap_offset, axis.tap_phase, strict=True)])
+    return np.array([axis.tap_position(tap) for tap in range(len(axis.tap_offset))])
 
 
 def _strip_taps(low: Lowered, strip_rows: int, pitch: int) -> np.ndarray:
@@ -233,7 +224,8 @@ def _strip_taps(low: Lowered, strip_rows: int, pitch: int) -> np.ndarray:
 def _place_taps(low: Lowered, strides: Ints) -> np.ndarray:
     """Offset of each tap in ``x`` itself."""
     d, h, w = (_padded_taps(axis) * stride for axis, stride in zip(low.axes, strides[2:], strict=True))
-    return (d[:, None, None] + h[:, None] + w).reshape(-1)
+    taps: np.ndarray = d[:, None, None] + h[:, None] + w
+    return taps.reshape(-1)
 
 
 def _weight_taps(low: Lowered, mr: int, chans: int, strides: Ints | None) -> tuple[dict[str, int], Any, Any]:
@@ -254,7 +246,7 @@ def _weight_taps(low: Lowered, mr: int, chans: int, strides: Ints | None) -> tup
 
 def _joined(**parts: Any) -> tuple[np.ndarray, dict[str, int]]:
     """Tables of int64 in one array, and their addresses."""
-    arrays = [np.asarray(part, np.int64) for part in parts.values()]
+    arrays = [np.asarray(part, np.int64).reshape(-1) for part in parts.values()]
     tables = np.concatenate(arrays)
     starts = np.cumsum([0] + [8 * a.size for a in arrays[:-1]]) + tables.ctypes.data
     return tables, dict(zip(parts, starts.tolist(), strict=True))
@@ -279,4 +271,4 @@ def _activation(epilogue: Epilogue) -> tuple[int, int]:
 
 
 def _workers(spec: ConvSpec, threads: int) -> int:
-    return 1 if spec.flops < PARALLEL_FLOPS else min(threads, numba_launch.max_threads())
+    return 1 if spec.flops < tuning.NUMBA_PARALLEL_FLOPS else min(threads, numba_launch.max_threads())

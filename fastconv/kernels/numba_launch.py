@@ -1,7 +1,9 @@
 """What Numba compiles on first use, and the threads that run it.
 
-Compiled functions are found by address (see `vector_ir.call`), each for one shape, and kept on disk.
+Compiled functions are found by address (see `fastconv.kernels.vector_ir.call`), each for one shape, and kept on disk.
 """
+
+# mypy: disable-error-code="attr-defined, no-untyped-call"
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ import numba
 import numpy as np
 from numba import types
 
-from fastconv.kernels import shifted_numba, vector_ir
+from fastconv.kernels import micro_numba, shifted_numba
 
 
 class Shape(NamedTuple):
@@ -37,7 +39,7 @@ def kernels(shape: Shape, widths: tuple[int, ...]) -> np.ndarray:
 @cache
 def kernel(shape: Shape, nv: int) -> Any:
     literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl))
-    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(vector_ir.kernel_block)
+    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(micro_numba.kernel_block)
 
 
 @cache

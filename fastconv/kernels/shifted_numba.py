@@ -6,6 +6,9 @@ output channels. Workers draw tasks from one counter: which worker runs a task c
 a task writes its own part of ``out`` only, in an order that the layer alone decides.
 """
 
+# mypy: disable-error-code="attr-defined, call-arg, var-annotated"
+# Numba passes the typing context of an intrinsic itself, which mypy cannot know.
+
 from __future__ import annotations
 
 import math
@@ -28,27 +31,30 @@ from fastconv.kernels.vector_ir import (
 )
 
 CALL = (
-    "ticket counter scratch x x_n x_c x_d x_h x_w out out_n out_c out_d out_h out_w res res_n res_c res_d res_h res_w "
-    "bias activation slope direct a kernels pack multiply"
-).split()
+    "ticket", "counter", "scratch", "x", "x_n", "x_c", "x_d", "x_h", "x_w", "out", "out_n", "out_c", "out_d", "out_h",
+    "out_w", "res", "res_n", "res_c", "res_d", "res_h", "res_w", "bias", "activation", "slope", "direct", "a",
+    "kernels", "pack", "multiply",
+)  # fmt: skip
 """Fields of one call: addresses in bytes (0 where there is no bias or residual), strides in elements.
 
-``counter`` is the address of ``ticket``; ``kernels[nv]`` the address of the micro-kernel of nv vectors, ``pack`` and
-``multiply`` those of the compiled `pack_strip` and `multiply`; ``direct`` is 1 where a whole panel is one run of ``out``."""
+``counter`` is the address of ``ticket``; ``kernels[nv]`` that of the micro-kernel of nv vectors; ``pack`` and
+``multiply`` those of the compiled `pack_strip` and `multiply`; ``direct`` is 1 where a
+panel is one run of ``out``."""
 
 LAYER = (
-    "icg ocg out_slices out_rows out_width g chans taps single item mr nv_max vl "
-    "a_group a_first a_oc a_packed a_chan a_row a_taps a_taps_last b_chan b_taps "
-    "tasks rows cols row_blocks col_blocks oc_step oc_splits by_rows in_place pitch slot_bytes tile_offset "
-    "plane strip_rows slices d_stride d_taps d_source h_stride h_phases h_phase h_source h_length "
-    "w_stride w_phases w_phase w_source w_length w_before w_size w_edges"
-).split()
+    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "taps", "single", "item", "mr", "nv_max", "vl",
+    "a_group", "a_first", "a_oc", "a_packed", "a_chan", "a_row", "a_taps", "a_taps_last", "b_chan", "b_taps", "tasks",
+    "rows", "cols", "row_blocks", "col_blocks", "oc_step", "oc_splits", "by_rows", "in_place", "pitch", "slot_bytes",
+    "tile_offset", "plane", "strip_rows", "slices", "d_stride", "d_taps", "d_source", "h_stride", "h_phases",
+    "h_phase", "h_source", "h_length", "w_stride", "w_phases", "w_phase", "w_source", "w_length", "w_before",
+    "w_size", "w_edges",
+)  # fmt: skip
 """Fields of the layer and its tiles.
 
-Weights of output channel o and reduced channel c start at ``a + group*a_group + c*a_first + o*(a_oc + chans*a_packed)``.
-``single``: the taps are (tap, channel) pairs, the micro-kernel sees one channel. ``by_rows``: panels stay inside one row
-of the output; else they run on over the ``pitch - cols`` pixels between rows. ``plane``: elements of one channel of
-a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that of w has others in the padding."""
+Weights of output channel o from reduced channel c on: ``a + group*a_group + c*a_first + o*(a_oc + chans*a_packed)``.
+``single``: the taps are (tap, channel) pairs, the micro-kernel sees one channel. ``by_rows``: panels stay inside one
+row of the output; else they run on over the ``pitch - cols`` pixels between rows. ``plane``: elements of one channel
+of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that of w has others in the padding."""
 
 JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
 
@@ -218,7 +224,8 @@ def multiply(
 
 @njit(error_model="numpy")
 def merge(
-    job: Any, to: int, tile: int, tile_row: int, rows: int, size: int, add: int, last: bool, bias: int, res: int, zero: Any
+    job: Any, to: int, tile: int, tile_row: int, rows: int, size: int, add: int, last: bool,
+    bias: int, res: int, zero: Any,
 ) -> None:  # fmt: skip
     """``out[i][j] (+)= tile[i*tile_row + j]`` for ``rows`` output channels and ``size`` pixels of one row.
 
