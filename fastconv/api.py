@@ -225,7 +225,8 @@ def explain(
     Parameters
     ----------
     x_or_shape : array or tuple of int
-        The input, or its shape (then its dtype is that of ``w``).
+        The input: what ``conv2d(x, w)`` would run. Or its shape: what ``plan(w, shape)`` would; the two differ,
+        since a plan may spend time on its weights once. With a shape the dtype is that of ``w``.
     w, bias, stride, padding, dilation, groups, and the keywords
         As in `conv2d`.
 
@@ -248,14 +249,16 @@ def explain(
         shape, dtype = x.shape, x.dtype.name
     call = _shaped_call(_spatial_axes(weights, shape), shape, dtype, weights, bias, stride, padding, dilation, groups,
                         padding_mode, layout, activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
-    return explain_spec(call.spec, call.epilogue, backend, max_workspace)
+    once = not isinstance(x_or_shape, tuple)
+    rows = planning.judge_all(call.spec, call.epilogue, call.backend, call.max_workspace, once)
+    return Explanation(call.spec, tuple(rows))
 
 
 def explain_spec(
     spec: ConvSpec, epilogue: Epilogue | None = None, backend: str = "auto", max_workspace: int | None = None
 ) -> Explanation:
-    """`explain` for a layer given as a spec, as `parse_layer` returns it."""
-    rows = planning.judge_all(spec, epilogue or Epilogue(), _check_backend(backend), max_workspace)
+    """`explain` of a plan for a layer given as a spec, as `parse_layer` returns it."""
+    rows = planning.judge_all(spec, epilogue or Epilogue(), _check_backend(backend), max_workspace, once=False)
     return Explanation(spec, tuple(rows))
 
 

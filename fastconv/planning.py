@@ -229,12 +229,13 @@ def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple
     return (n, rest[-1], rest[:-1]) if channels_last else (n, rest[0], rest[1:])
 
 
-def preference(spec: ConvSpec) -> list[str]:
-    """Backends in the order in which ``auto`` would take them for this layer."""
+def preference(spec: ConvSpec, once: bool) -> list[str]:
+    """Backends in the order in which ``auto`` would take them for this layer, for one call or for a plan."""
     names = [b.name for b in registry.BACKENDS]
     special = {
         "fft": spec.taps >= tuning.FFT_MIN_TAPS and set(spec.stride) == {1},
-        "winograd": min(spec.ic // spec.g, spec.oc // spec.g) >= tuning.WINOGRAD_MIN_CHANNELS
+        "winograd": not once
+        and min(spec.ic // spec.g, spec.oc // spec.g) >= tuning.WINOGRAD_MIN_CHANNELS
         and min(spec.output_size) >= tuning.WINOGRAD_MIN_SIZE,
     }
     return [n for n in names if special.get(n, True)] + [n for n in names if not special.get(n, True)]
@@ -261,9 +262,11 @@ def judge(
     return Verdict(name, "possible", backend.summary, problem.algorithm, need, bound)
 
 
-def judge_all(spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None) -> list[Verdict]:
+def judge_all(
+    spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None, once: bool
+) -> list[Verdict]:
     """Every backend's verdict, best first, with the one that would run marked 'chosen'."""
-    rows = [judge(name, spec, epilogue, max_workspace) for name in preference(spec)]
+    rows = [judge(name, spec, epilogue, max_workspace) for name in preference(spec, once)]
     wanted = next((r for r in rows if r.verdict == "possible" and backend in ("auto", r.backend)), None)
     return [replace(r, verdict="chosen") if r is wanted else r for r in rows]
 
@@ -284,7 +287,7 @@ def choose(
     UnsupportedConv, BackendUnavailable
         If the named backend (or, for 'auto', every backend) refuses, with its reason.
     """
-    names = preference(spec) if backend == "auto" else [registry.find(backend).name]
+    names = preference(spec, once=borrow) if backend == "auto" else [registry.find(backend).name]
     refusal: Exception | None = None
     for name in names:
         row = judge(name, spec, epilogue, max_workspace, threads)

@@ -19,7 +19,8 @@ WINOGRAD_MIN_CHANNELS = 32
 WINOGRAD_MIN_SIZE = 24
 """Channels per group and output height and width from which 'auto' tries winograd first. zen5-2, 1 and 2 threads,
 2026-11: winograd over cython 1.0-1.3x at 32 channels and 28x28 and up, 1.2-2x at 64-512; at 20x20 between
-0.8 and 1.9x, at 14x14 below 1. `fastconv bench --backends cython,winograd`."""
+0.8 and 1.9x, at 14x14 below 1. Plans only: in a single call transforming the weights takes longer than it saves, at
+64 channels and 224x224 still 1.4x, at 256 and 56x56 3x. `fastconv bench --backends cython,winograd`."""
 
 STRIP_BYTES = 384 * 1024
 """Packed input of a task and one channel block, bytes: leaves most of a 1 MB L2 to weights. zen5-2, 2026-11: 192 and

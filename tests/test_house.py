@@ -156,6 +156,11 @@ def test_public_names_are_there_and_documented():
     assert list(fastconv.__all__) == sorted(fastconv.__all__)
 
 
+def test_backends_stays_a_function_once_a_backend_is_loaded(backend):
+    fastconv.conv2d(np.ones((3, 3)), np.ones((2, 2)), backend="naive")
+    assert backend in fastconv.backends().available
+
+
 def test_package_is_typed():
     assert (ROOT / "py.typed").exists()
 

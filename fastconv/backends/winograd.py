@@ -63,8 +63,11 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     _, g, _ = _floats(_TILES[algorithm(spec)])
     ocg = spec.oc // spec.g
     blocks = row_blocks(ocg, _compiled.register_rows(isa, max(ocg, 1)))
-    grouped = (g @ w[:, :, 0].astype(np.float64) @ g.T).reshape(spec.g, ocg, w.shape[1], -1)[:, blocks]
-    packed = np.ascontiguousarray(grouped.transpose(0, 4, 1, 3, 2).astype(w.dtype))
+    both = np.kron(g, g).T  # (9, elements): both axes in one matrix product
+    elements = (w.reshape(-1, 9).astype(np.float64) @ both).reshape(spec.g, ocg, w.shape[1], len(g) ** 2)
+    with np.errstate(over="ignore"):  # an Inf here makes its tiles non-finite, and those are summed directly
+        transformed = elements.astype(w.dtype)
+    packed = np.ascontiguousarray(transformed[:, blocks].transpose(0, 4, 1, 3, 2))
     bias = None if bias is None else np.ascontiguousarray(bias)
     return Weights(isa, w, packed.ravel(), bias)
 
