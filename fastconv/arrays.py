@@ -100,7 +100,7 @@ def take_out(value: Any, shape: tuple[int, ...], dtype: str, inputs: dict[str, n
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=_OVERLAP_EFFORT)
+        return np.shares_memory(a, b, max_work=_OVERLAP_EFFORT)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

@@ -13,9 +13,7 @@ import numpy as np
 from fastconv.spec import Epilogue
 
 
-def finish(
-    out: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, epilogue: Epilogue
-) -> None:
+def finish(out: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, epilogue: Epilogue) -> None:
     """Apply bias, residual and activation to ``out`` (n, oc, d, h, w) in place."""
     if bias is not None:
         out += bias[:, None, None, None]
@@ -32,28 +30,25 @@ def activate(v: np.ndarray, epilogue: Epilogue) -> np.ndarray:
     >>> activate(np.array([-1.0, 8.0]), Epilogue("relu6")).tolist()
     [0.0, 6.0]
     """
-    one = v.dtype.type(1)
+    number = v.dtype.type
+    result: np.ndarray = v
     match epilogue.activation:
         case "relu":
-            return np.where(v < 0, 0 * one, v)
+            result = np.where(v < 0, number(0), v)
         case "relu6":
-            return np.where(v < 0, 0 * one, np.where(v > 6, 6 * one, v))
+            result = np.where(v < 0, number(0), np.where(v > 6, number(6), v))
         case "leaky_relu":
-            return np.where(v < 0, v * v.dtype.type(epilogue.parameter), v)
+            result = np.where(v < 0, v * number(epilogue.parameter), v)
         case "hardswish":
-            gate = v + 3
-            gate = np.where(gate < 0, 0 * one, np.where(gate > 6, 6 * one, gate))
-            return np.where(v <= -3, 0 * one, v * gate / 6)
+            result = np.where(v <= -3, number(0), v * np.where(v > 3, number(6), v + 3) / 6)
         case "silu":
-            with np.errstate(over="ignore"):
-                return v / (1 + np.exp(-v))
+            result = v / (1 + np.exp(-v))
         case "gelu":
-            return v * (0.5 * (1 + erf(v * v.dtype.type(math.sqrt(0.5)))))
+            result = v * (0.5 * (1 + erf(v * number(math.sqrt(0.5)))))
         case "gelu_tanh":
-            inner = v.dtype.type(math.sqrt(2 / math.pi)) * (v + v.dtype.type(0.044715) * v * v * v)
-            return v * (0.5 * (1 + np.tanh(inner)))
-        case _:
-            return v
+            inner = number(math.sqrt(2 / math.pi)) * (v + number(0.044715) * v * v * v)
+            result = v * (0.5 * (1 + np.tanh(inner)))
+    return result
 
 
 def erf(v: np.ndarray) -> np.ndarray:

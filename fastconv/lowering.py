@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -240,12 +241,11 @@ def _pad(x: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
     if not all(i.size for i in inside):
         return result
     if all(_steady(i) and _steady(t[i]) for i, t in zip(inside, tables, strict=True)):  # slices copy ten times faster
-        to = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in inside)
-        spans = ((t[i], int(t[i[0]])) for i, t in zip(inside, tables, strict=True))
-        result[(..., *to)] = x[(..., *(slice(first, first + len(at)) for at, first in spans))]
+        to: Any = [slice(int(i[0]), int(i[-1]) + 1) for i in inside]
+        source: Any = [slice(int(t[i[0]]), int(t[i[-1]]) + 1) for i, t in zip(inside, tables, strict=True)]
     else:
-        values = [table[i] for i, table in zip(inside, tables, strict=True)]
-        result[(..., *np.ix_(*inside))] = x[(..., *np.ix_(*values))]
+        to, source = np.ix_(*inside), np.ix_(*[table[i] for i, table in zip(inside, tables, strict=True)])
+    result[(..., *to)] = x[(..., *source)]
     return result
 
 

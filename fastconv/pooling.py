@@ -246,7 +246,8 @@ def _taps(spec: PoolSpec, x: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[Any
         )
     ]
     for tap in itertools.product(*axes):
-        source, target = tuple(a for a, _ in tap), tuple(b for _, b in tap)
+        source: Any = [a for a, _ in tap]
+        target = [b for _, b in tap]
         position = np.zeros((), np.int64)
         for part, size in zip(source, spec.input_size, strict=True):
             position = position[..., None] * size + np.arange(part.start, part.stop, part.step)

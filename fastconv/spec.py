@@ -346,7 +346,7 @@ class PoolSpec:
         return tuple(result)
 
 
-_PADDING_LETTERS = ("fk", "tb", "lr")  # front and back, top and bottom, left and right
+_PADDING_LETTERS = (("f", "k"), ("t", "b"), ("l", "r"))  # front and back, top and bottom, left and right
 _TOKEN = re.compile(r"([a-z]+)(\d+)")
 
 

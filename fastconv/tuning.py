@@ -23,8 +23,8 @@ WINOGRAD_MIN_SIZE = 24
 64 channels and 224x224 still 1.4x, at 256 and 56x56 3x. `fastconv bench --backends cython,winograd`."""
 
 STRIP_BYTES = 384 * 1024
-"""Packed input of a task and one channel block, bytes: leaves most of a 1 MB L2 to weights. zen5-2, 2026-11: 192 and
-384 KB within 3 % of each other on nine layers. `fastconv bench --backends cython`."""
+"""Packed input of a task and one channel block, bytes: leaves most of a 1 MB L2 to weights. zen5-2, 2026-11: 192
+and 384 KB within 3 % of each other on nine layers. `fastconv bench --backends cython`."""
 
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256
@@ -40,15 +40,15 @@ NUMBA_STRIP_BYTES = 256 * 1024
 """Padded input of a numba task, bytes: a quarter of a 1 MB L2. Not swept yet."""
 
 NUMBA_CHANNEL_BLOCK = 32
-"""Most input channels of a block of several taps in numba. zen5-2, 2026-11: 32 and 64 level within the noise of 5 %; the
-smaller block has the smaller error. `fastconv bench --backends numba`."""
+"""Most input channels of a block of several taps in numba. zen5-2, 2026-11: 32 and 64 level within the noise of 5 %;
+the smaller block has the smaller error. `fastconv bench --backends numba`."""
 
 NUMBA_SINGLE_CHANNELS = 4
 """Up to so many channels numba's micro-kernel takes (tap, channel) pairs as taps. Not swept yet."""
 
 NUMBA_PARALLEL_FLOPS = 2_000_000
-"""FLOPs below which numba uses one thread: a fork-join of its 'omp' layer takes 2 us (shared measurement of the design),
-the time of 0.4 MFLOP."""
+"""FLOPs below which numba uses one thread: a fork-join of its 'omp' layer takes 2 us (shared measurement of the
+design), the time of 0.4 MFLOP."""
 
 PAGE_BYTES = 4096
 """Distance in bytes at which the channels of a strip would all fall into the same sets of an L1 cache."""
@@ -57,4 +57,5 @@ NUMBA_BLOCKS = {
     32: ((8, 3, 1.0), (4, 6, 0.99), (2, 8, 0.88), (1, 8, 0.47)),
     16: ((4, 3, 1.0), (2, 6, 0.95), (1, 8, 0.5)),
 }
-"""Vector registers -> numba's register blocks: output channels, vectors of pixels, share of the peak. zen5-2, 2026-11."""
+"""Vector registers -> numba's register blocks: output channels, vectors of pixels, share of the peak. zen5-2,
+2026-11."""

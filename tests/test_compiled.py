@@ -7,9 +7,9 @@ import threading
 
 import numpy as np
 import pytest
+from oracle import assert_close, reference
 
 import fastconv
-from oracle import assert_close, reference
 
 compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
@@ -75,9 +75,8 @@ def test_an_unknown_instruction_set_is_refused_by_name():
 
 
 def run(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
-    )
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
 
 
 def test_the_environment_forces_an_instruction_set():

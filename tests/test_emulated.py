@@ -12,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracle import assert_close, reference
 
 import fastconv
-from oracle import assert_close, reference
 
 KERNELS = Path(__file__).parent.parent / "fastconv" / "kernels"
 DRIVER = Path(__file__).parent / "kernels_driver.c"
 FLAGS = ["-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-pthread"]
-X86 = {"avx2": (32, ["-mavx2", "-mfma"]), "avx512": (64, "-mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw".split())}
+X86 = {
+    "avx2": (32, ["-mavx2", "-mfma"]),
+    "avx512": (64, ["-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]),
+}
 AARCH64 = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 
 _compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
@@ -55,7 +58,8 @@ class EmulatedLayer:
         m, out_h, out_w, bt, at = self.winograd
         code, parameter = self.epilogue
         (bits,) = struct.unpack("q", struct.pack("d", parameter))
-        numbers = [self.itemsize, threads, *self.sizes, *self.tile, *self.numbers, m, out_h, out_w, in_place, code, bits]
+        numbers = [self.itemsize, threads, *self.sizes, *self.tile, *self.numbers, m, out_h, out_w]
+        numbers += [in_place, code, bits]
         parts = [np.array(numbers, np.int64).tobytes()]
         for size, stride, source, phases, tap_phase, tap_offset in self.axes:
             parts.append(np.array([size, stride, tap_offset.max(), source.size]).tobytes() + source.tobytes())

@@ -15,70 +15,26 @@ batch, and each product is small enough for one thread of BLAS: so are the bits.
 
 from __future__ import annotations
 
-import contextvars
 import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import partial, reduce
 from itertools import product
-from typing import Any
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastconv.arena import Arena
+from fastconv.backends.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.epilogue import finish
 from fastconv.errors import UnsupportedConv
-from fastconv.lowering import Lowered, lower
+from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, share, slices
+from fastconv.lowering import Lowered
 from fastconv.spec import ConvSpec, Problem
 
-Sizes = tuple[int, ...]  # one number for each of d, h, w
-
-BLOCK_BYTES = 16 * 2**20
-KERNEL_BYTES = 64 * 2**20
-SLICE_BYTES = 4 * 2**20
 SPECTRA_BYTES = 256 * 2**20
-REPAIR_BYTES = 2**20
-FEW_PRODUCTS = 16
-SMALLEST = {1: 256, 2: 32, 3: 16}
-LARGEST = {1: 32768, 2: 512, 3: 64}
-BLAS_MATRIX, BLAS_VECTOR = 2**17, 4095
-SERIAL_PRODUCTS = 2**17
-
-
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """A lowered layer cut into blocks: ``size`` points transformed, ``valid`` outputs kept, per axis.
-
-    ``real`` is the axis of the real transform, ``others`` those of the complex ones; ``channels`` are the
-    input channels of one group times phases.
-    """
-
-    low: Lowered
-    size: Sizes
-    valid: Sizes
-    blocks: Sizes
-    phases: Sizes
-    channels: int
-    real: int
-    others: Sizes
-
-    @property
-    def spectrum(self) -> Sizes:
-        """Frequencies per axis."""
-        return tuple(s // 2 + 1 if axis == self.real else s for axis, s in enumerate(self.size))
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What is done at once: groups, output channels of each, a box of blocks; pixels summed directly."""
-
-    groups: int
-    rows: int
-    box: Sizes
-    pixels: int
-
+"""Spectra that a plan holds at most; beyond, every call transforms the kernels anew. Not measured: a bound."""
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -89,56 +45,26 @@ class State:
     spectra: np.ndarray | None
 
 
-class Fourier:
-    """Transforms of the leading axes: SciPy's where installed (vectorised, threaded), else NumPy's."""
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the boxes of blocks of some output channels have in common."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        try:
-            from scipy import fft
-        except ImportError:
-            self._module: Any = np.fft
-            self._options: dict[str, Any] = {}
-        else:
-            self._module, self._options = fft, {"workers": threads}
-
-    def forward(self, a: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """Spectra of ``a`` padded with zeros to ``size``; axis by axis, so that most of the padding costs nothing."""
-        a = self._module.rfft(a, n=geometry.size[geometry.real], axis=geometry.real, **self._options)
-        for axis in geometry.others:
-            a = self._complex("fft", a, axis, geometry.size[axis])
-        return a
-
-    def inverse(self, a: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """Undo the complex transforms of ``forward``, in place."""
-        for axis in geometry.others:
-            a = self._complex("ifft", a, axis, geometry.size[axis])
-        return a
-
-    def inverse_real(self, a: np.ndarray, n: int, axis: int) -> np.ndarray:
-        return np.asarray(self._module.irfft(a, n=n, axis=axis, **self._options))
-
-    def _complex(self, name: str, a: np.ndarray, axis: int, n: int) -> np.ndarray:
-        place = {"overwrite_x": True} if self._options else {"out": a} if a.shape[axis] == n else {}
-        return np.asarray(getattr(self._module, name)(a, n=n, axis=axis, **place, **self._options))
+    geometry: Geometry
+    w: np.ndarray
+    spectra: np.ndarray
+    threads: int
+    pixels: int
 
 
 def algorithm(spec: ConvSpec) -> str:
-    return "blocks " + "x".join(map(str, _geometry(spec).size[3 - spec.ndim :]))
+    return "blocks " + "x".join(map(str, geometry_of(spec).size[3 - spec.ndim :]))
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
-    """Kernels, one chunk of blocks and the transforms' own lines; the larger of a call with and without a plan."""
-    geometry, item = _geometry(problem.spec), np.dtype(problem.spec.dtype).itemsize
-    need = 0
-    for prepared in (False, True):
-        chunk = _chunk(problem, prepared)
-        blocks = chunk.groups * math.prod(chunk.box)
-        kept, passing = _block_bytes(geometry, chunk.rows, item)
-        repair = chunk.pixels * _pixel_bytes(problem.spec) + 12 * blocks * math.prod(geometry.valid)
-        kernels = 0 if prepared else _kernel_bytes(geometry, chunk.groups * chunk.rows, item)
-        need = max(need, kernels + blocks * kept + max(blocks * passing, repair))
-    return need + threads * 32 * max(geometry.size) * item
+    """Kernels, chunks and the transforms' own lines; the larger of a call with and without prepared spectra."""
+    lines = threads * 32 * max(geometry_of(problem.spec).size) * np.dtype(problem.spec.dtype).itemsize
+    chunks = (chunk_of(problem, prepared) for prepared in (False, True))
+    return lines + max(c.kernel_bytes + at_once(problem, c, threads) * c.nbytes for c in chunks)
 
 
 def error_bound(problem: Problem) -> float:
@@ -151,9 +77,9 @@ def error_bound(problem: Problem) -> float:
     of its 2-norm (radix 2: 5 sqrt(2) u). A block of N points has ``|x|_2 <= sqrt(N) max|x|``; by
     Cauchy-Schwarz and Young each stage puts an output off by ``sqrt(N) max|x| sum|w|`` times its loss.
     """
-    geometry, u = _geometry(problem.spec), float(np.finfo(problem.spec.dtype).eps) / 2
+    geometry, u = geometry_of(problem.spec), float(np.finfo(problem.spec.dtype).eps) / 2
     points = math.prod(geometry.size)
-    loss = sum(math.sqrt(p) * (5 if p == 2 else p + 7) for p in _primes(points))
+    loss = sum(math.sqrt(p) * (5 if p == 2 else p + 7) for p in prime_factors(points))
     total = (3 * loss + math.sqrt(2) * (2 * geometry.channels + 1) + 1) * u
     return math.sqrt(points) * total / (1 - total)
 
@@ -162,117 +88,156 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     w, bias = constants
     if not np.isfinite(w).all():
         raise UnsupportedConv("fft", "needs finite weights; w has Inf or NaN")
-    geometry = _geometry(spec)
-    w = (w if borrow else w.copy()).reshape(spec.g, -1, *w.shape[1:]) if w.size else w[None]
+    geometry = geometry_of(spec)
+    w = (w if borrow else w.copy()).reshape(spec.g, spec.oc // spec.g, *w.shape[1:])
     nbytes = spec.oc * geometry.channels * math.prod(geometry.spectrum) * 2 * w.itemsize
     if borrow or nbytes > SPECTRA_BYTES or not w.size:
         return State(w, bias, None)
-    with np.errstate(all="ignore"):
-        return State(w, bias, _spectra(w, geometry, Fourier(1)))
+    with np.errstate(all="ignore"):  # an overflow is found, and mended, in the outputs
+        return State(w, bias, _spectra(w, geometry, 1))
 
 
 def run(
     state: State, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
     residual: np.ndarray | None, threads: int, scratch: Arena,
 ) -> None:  # fmt: skip
-    (x,), geometry, known = operands, _geometry(problem.spec), state.spectra
-    low, chunk, fourier = geometry.low, _chunk(problem, known is not None), Fourier(threads)
+    (x,), geometry = operands, geometry_of(problem.spec)
+    low, chunk = geometry.low, chunk_of(problem, state.spectra is not None)
+    workers = at_once(problem, chunk, threads)
+    inner = threads if workers == 1 else 1  # threads share out the chunks, or else the work in each
     if not x.size:
         out[...] = 0
-    nbytes = chunk.groups * math.prod(chunk.box) * _block_bytes(geometry, chunk.rows, x.itemsize)[0]
-    with scratch.borrow(nbytes) as buffer:
-        for groups, rows in product(_slices(low.g, chunk.groups), _slices(low.ocg, chunk.rows)) if x.size else ():
-            w = state.w[groups, rows]
-            kernels = _spectra(w, geometry, fourier) if known is None else known[:, groups, rows]
+    with ExitStack() as stack:
+        buffers: SimpleQueue[np.ndarray] = SimpleQueue()
+        for _ in range(workers):
+            buffers.put(stack.enter_context(scratch.borrow(chunk.kept_bytes)))
+        for groups, rows in product(slices(low.g, chunk.groups), slices(low.ocg, chunk.rows)) if x.size else ():
+            w, known = state.w[groups, rows], state.spectra
+            spectra = _spectra(w, geometry, threads) if known is None else known[:, groups, rows]
             ics = slice(groups.start * low.icg, groups.stop * low.icg)
             first = groups.start * low.ocg + rows.start  # whole groups, or rows of one: consecutive channels
             ocs = slice(first, first + w.shape[0] * w.shape[1])
-            for n in range(low.n):
-                for box in product(*map(_slices, geometry.blocks, chunk.box)):
-                    _compute(x[n, ics], w, kernels, geometry, box, out[n, ocs], chunk.pixels, fourier, buffer)
+            tasks = list(product(range(low.n), product(*map(slices, geometry.blocks, chunk.box))))
+            work = Work(geometry, w, spectra, inner, chunk.pixels)
+            share(partial(_compute, work, x[:, ics], out[:, ocs], buffers), tasks, workers)
     finish(out, state.bias, residual, problem.epilogue)
 
 
 def _compute(
-    x: np.ndarray, w: np.ndarray, kernels: np.ndarray, geometry: Geometry, box: tuple[slice, ...],
-    out: np.ndarray, pixels: int, fourier: Fourier, buffer: np.ndarray,
-) -> None:  # fmt: skip
-    """A box of blocks of one image: ``x`` (channel, d, h, w) of some groups, ``out`` (row, d, h, w)."""
+    work: Work, xs: np.ndarray, outs: np.ndarray, buffers: SimpleQueue[np.ndarray], task: tuple[int, tuple[slice, ...]]
+) -> None:
+    """One box of blocks of one image of ``xs`` and ``outs`` (n, channel, d, h, w)."""
+    n, box = task
+    low, x, buffer = work.geometry.low, xs[n], buffers.get()
     region = [
-        slice(b.start * valid, min(b.stop * valid, axis.out))
-        for b, valid, axis in zip(box, geometry.valid, geometry.low.axes, strict=True)
+        slice(b.start * v, min(b.stop * v, axis.out))
+        for b, v, axis in zip(box, work.geometry.valid, low.axes, strict=True)
     ]
-    target = out[:, *region]
-    target = target.reshape(*w.shape[:2], *target.shape[1:])  # splitting an axis: a view
-    strip = _strip(x, geometry, box, buffer)
-    touched = _touched(strip, geometry, target.shape)
-    _store(_convolve(strip, kernels, geometry, fourier, buffer[strip.nbytes :]), geometry.valid, target)
+    target = outs[(n, slice(None), *region)]
+    target = target.reshape(*work.w.shape[:2], *target.shape[1:])  # splits an axis: a view
+    strip = _strip(x, work.geometry, box, buffer)
+    touched = _touched(strip, low, target.shape)
+    paste(_convolve(strip, work, buffer[strip.nbytes :]), target)
     redo = ~np.isfinite(target).all(axis=1)
     if touched is not None:
         nan, inf = touched
         redo = (redo | inf) & ~nan
         np.copyto(target, np.nan, where=nan[:, None])
     if redo.any():
-        _sum_directly(x, w, geometry.low, region, redo, target, pixels)
+        _sum_directly(x, work, region, redo, target)
+    buffers.put(buffer)
 
 
-@lru_cache(maxsize=256)
-def _geometry(spec: ConvSpec) -> Geometry:
-    low = lower(spec)
-    phases = tuple(len(axis.phases) for axis in low.axes)
-    channels = low.icg * math.prod(phases)
-    widths = [axis.reach + 1 for axis in low.axes]
-    wide = [axis for axis in range(3) if widths[axis] > 1] or [2]
-    times = 4 if len(wide) < 3 and channels * low.ocg <= FEW_PRODUCTS else 2
-    size = [1, 1, 1]
-    for axis in wide if max(widths) > 1 else ():
-        wanted = min(times * widths[axis], LARGEST[len(wide)])
-        size[axis] = _fast_length(max(wanted, 2 * widths[axis], SMALLEST[len(wide)]))
-    valid = tuple(s - width + 1 for s, width in zip(size, widths, strict=True))
-    blocks = tuple(-(-axis.out // v) for axis, v in zip(low.axes, valid, strict=True))
-    return Geometry(low, tuple(size), valid, blocks, phases, channels, wide[-1], tuple(wide[:-1]))
+def _fourier(geometry: Geometry, threads: int) -> Fourier:
+    return Fourier(geometry.size, geometry.real, geometry.others, threads)
 
 
-def _chunk(problem: Problem, prepared: bool) -> Chunk:
-    """As much as ``max_workspace`` allows, half of it for kernels, an eighth for the transforms; at least one
-    kernel and one block."""
-    spec, geometry, limit = problem.spec, _geometry(problem.spec), problem.max_workspace
-    item, low = np.dtype(spec.dtype).itemsize, geometry.low
-    room, kernel_room = (BLOCK_BYTES, KERNEL_BYTES) if limit is None else (limit * 3 // 8, limit // 2)
-
-    def fits(groups: int, rows: int) -> bool:
-        kernels = 0 if prepared else _kernel_bytes(geometry, groups * rows, item)
-        return kernels <= kernel_room and groups * sum(_block_bytes(geometry, rows, item)) <= room
-
-    rows, groups = max(low.ocg, 1), low.g
-    while groups > 1 and not fits(groups, rows):
-        groups = -(-groups // 2)
-    while rows > 1 and not fits(groups, rows):
-        rows = -(-rows // 2)
-    left = max(room // (groups * sum(_block_bytes(geometry, rows, item))), 1)
-    box = []
-    for blocks in reversed(geometry.blocks):  # whole rows of blocks first: what they share is gathered once
-        box.append(min(left, max(blocks, 1)))
-        left //= box[-1]
-    return Chunk(groups, rows, tuple(box[::-1]), max(min(REPAIR_BYTES, room // 2) // _pixel_bytes(spec), 1))
+def _strip(x: np.ndarray, geometry: Geometry, box: tuple[slice, ...], buffer: np.ndarray) -> np.ndarray:
+    """The padded pixels under a box of blocks, (channel, phases d, h, w, d, h, w); ``x`` is (channel, d, h, w)."""
+    copies, lengths = [], []
+    for axis, b, valid, size in zip(geometry.low.axes, box, geometry.valid, geometry.size, strict=True):
+        length = (b.stop - b.start - 1) * valid + size
+        starts = [axis.stride * b.start * valid + phase for phase in axis.phases]
+        tables = [axis.source[start :: axis.stride][:length] for start in starts]
+        copies.append([(phase, *run) for phase, table in enumerate(tables) for run in runs(table)])
+        lengths.append(length)
+    shape = (x.shape[0], *geometry.phases, *lengths)
+    strip = buffer[: math.prod(shape) * x.itemsize].view(x.dtype).reshape(shape)
+    strip[...] = 0
+    for (pd, to_d, d), (ph, to_h, h), (pw, to_w, w) in product(*copies):
+        strip[:, pd, ph, pw, to_d, to_h, to_w] = x[:, d, h, w]
+    return strip
 
 
-def _kernel_bytes(geometry: Geometry, rows: int, item: int) -> int:
-    """Spectra of the kernels of some output channels, and three times those of a slice on their way."""
-    passing = min(rows, _slice_rows(geometry, item))
-    return (rows + 3 * passing) * geometry.channels * math.prod(geometry.spectrum) * 2 * item
+def _touched(strip: np.ndarray, low: Lowered, shape: tuple[int, ...]) -> list[np.ndarray] | None:
+    """Which outputs (group, d, h, w) see a NaN, and which an Inf, pixels that become 0; ``None`` if all are finite."""
+    if np.isfinite(strip).all():
+        return None
+    seen = []
+    for test in (np.isnan, np.isinf):
+        hit = test(strip).reshape(shape[0], -1, *strip.shape[1:]).any(axis=1)
+        for axis, count in zip(low.axes, shape[2:], strict=True):
+            taps = zip(axis.tap_phase, axis.tap_offset, strict=True)
+            hit = reduce(np.logical_or, (hit[:, p][:, :, :, o : o + count] for p, o in taps))
+        seen.append(hit)
+    strip[~np.isfinite(strip)] = 0
+    return seen
 
 
-def _slice_rows(geometry: Geometry, item: int) -> int:
-    return max(SLICE_BYTES // (geometry.channels * math.prod(geometry.spectrum) * 2 * item), 1)
+def _spectra(w: np.ndarray, geometry: Geometry, threads: int) -> np.ndarray:
+    """Spectra (frequency, g, ocg, channel) of the kernels ``w`` (g, ocg, icg, kd, kh, kw).
+
+    Kernels are written backwards, which turns the convolution of the transforms into correlation; then the
+    last ``valid`` of the ``size`` results are outputs.
+    """
+    axes, fourier = geometry.low.axes, _fourier(geometry, threads)
+    places = ([axis.reach - offset for offset in axis.tap_offset] for axis in axes)
+    where = (*np.ix_(*places), *np.ix_(*(axis.tap_phase for axis in axes)))
+    every = w.reshape(-1, *w.shape[2:])
+    result = np.empty((math.prod(geometry.spectrum), len(every), geometry.channels), np.result_type(w, np.complex64))
+    for part in slices(len(every), kernels_at_once(geometry, w.itemsize)):
+        some = every[part]
+        wide = np.zeros((*(axis.reach + 1 for axis in axes), *geometry.phases, *some.shape[:2]), w.dtype)
+        wide[where] = some.transpose(2, 3, 4, 0, 1)
+        spectra = fourier.forward(wide.transpose(0, 1, 2, 6, 7, 3, 4, 5))
+        result[:, part] = spectra.reshape(-1, len(some), geometry.channels)
+    return result.reshape(-1, *w.shape[:2], geometry.channels)
 
 
-def _block_bytes(geometry: Geometry, rows: int, item: int) -> tuple[int, int]:
-    """Of one block of a group: pixels and the outputs' spectra in scratch; pixels' spectra or outputs, passing."""
-    spectrum, points = math.prod(geometry.spectrum) * 2 * item, math.prod(geometry.size) * item
-    return geometry.channels * points + rows * spectrum, max(geometry.channels * spectrum, rows * points)
+def _convolve(strip: np.ndarray, work: Work, buffer: np.ndarray) -> np.ndarray:
+    """Outputs of a box of blocks, (g, ocg, blocks d, valid d, blocks h, valid h, blocks w, valid w)."""
+    geometry, (groups, rows) = work.geometry, work.w.shape[:2]
+    size, valid, real = geometry.size, geometry.valid, geometry.real
+    blocks = [(length - s) // v + 1 for length, s, v in zip(strip.shape[4:], size, valid, strict=True)]
+    steps, fourier = strip.strides[4:], _fourier(geometry, work.threads)
+    leaps = [step * v for step, v in zip(steps, valid, strict=True)]
+    windows = as_strided(strip, (*size, *strip.shape[:4], *blocks), (*steps, *strip.strides[:4], *leaps))
+    spectra = fourier.forward(windows).reshape(-1, groups, geometry.channels, math.prod(blocks))
+    shape = (len(spectra), groups, rows, math.prod(blocks))
+    products = buffer[: math.prod(shape) * spectra.itemsize].view(spectra.dtype).reshape(shape)
+    multiply(work.spectra, spectra, products, work.threads)
+    del spectra
+    sums = fourier.inverse(products.reshape(*geometry.spectrum, groups, rows, *blocks))
+    cut = [slice(None if a == real else s - v, None) for a, (s, v) in enumerate(zip(size, valid, strict=True))]
+    result = fourier.inverse_real(sums[tuple(cut)].transpose(3, 4, 5, 0, 6, 1, 7, 2), 3 + 2 * real)
+    return result[(slice(None),) * (3 + 2 * real) + (slice(size[real] - valid[real], None),)]
 
 
-def _pixel_bytes(spec: ConvSpec) -> int:
-    """Of one output summed directly: its pixels as they are and in float64, a mask, positions."""
-    return spec.terms * (np.dtype(spec.dtype).itemsize + 8) + 2 * spec.taps + 32 * sum(spec.kernel_size)
+def _sum_directly(x: np.ndarray, work: Work, region: list[slice], redo: np.ndarray, out: np.ndarray) -> None:
+    """Sum in float64 the outputs (g, d, h, w) of ``region`` that are marked."""
+    low = work.geometry.low
+    taps = [np.array([[axis.tap_position(tap)] for tap in range(len(axis.tap_offset))]) for axis in low.axes]
+    for g, marked in enumerate(redo):
+        image, target, every = x[g * low.icg : (g + 1) * low.icg], out[g], np.flatnonzero(marked)
+        for part in slices(every.size, work.pixels):
+            at = np.unravel_index(every[part], marked.shape)
+            d, h, w = (
+                axis.source[tap + axis.stride * (r.start + i)]
+                for axis, tap, r, i in zip(low.axes, taps, region, at, strict=True)
+            )
+            d, h = d[:, None, None], h[:, None]
+            seen = image[:, d, h, w]
+            np.copyto(seen, 0, where=(d < 0) | (h < 0) | (w < 0))
+            columns = seen.reshape(-1, seen.shape[-1]).astype(np.float64)
+            for row, kernel in zip(target, work.w[g], strict=True):
+                row[at] = kernel.reshape(-1).astype(np.float64) @ columns

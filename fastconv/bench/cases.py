@@ -83,7 +83,8 @@ def arrays(case: Case, rng: np.random.Generator | None = None, whole: bool = Fal
         if kind.kind == "f":
             if whole:
                 return rng.integers(-4, 5, shape).astype(kind)
-            return (rng.standard_normal(shape, kind.type) * kind.type(scale)).astype(kind, copy=False)
+            values: np.ndarray = rng.standard_normal(shape, kind.type) * kind.type(scale)
+            return values
         limits = np.iinfo(kind)
         return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, kind, endpoint=True)
 

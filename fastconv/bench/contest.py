@@ -97,7 +97,8 @@ def _time(
             out = np.empty(plan.out_shape, plan.spec.acc_dtype)
             runners[entry.backend] = timing.calling(partial(plan, data.x, out=out, threads=threads))
     series: dict[str, timing.Series] = {}
-    for series in timing.rounds(runners, count, timing.fma_probe(threads)):
+    for latest in timing.rounds(runners, count, timing.fma_probe(threads)):
+        series = latest
         tick()
     return [_timed(entry, series[entry.backend]) if entry.backend in series else entry for entry in checked]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,14 @@ def conv(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, spec: ConvSpec) 
     icg, pixels = spec.ic // spec.g, math.prod(spec.output_size)
     weights = w.astype(np.float64).reshape(spec.g, spec.oc // spec.g, icg, *spec.kernel_size)
     out = np.zeros((spec.n, spec.g, spec.oc // spec.g, pixels))
+    tap: Any
     for tap in itertools.product(*map(range, spec.kernel_size)):
-        window = tuple(
+        window: Any = tuple(
             slice(r * d, r * d + (o - 1) * s + 1, s)
             for r, d, o, s in zip(tap, spec.dilation, spec.output_size, spec.stride, strict=True)
         )
-        taken = padded[:, :, *window].reshape(spec.n, spec.g, icg, pixels)
-        out += weights[:, :, :, *tap] @ taken
+        taken = padded[(slice(None), slice(None), *window)].reshape(spec.n, spec.g, icg, pixels)
+        out += weights[(..., *tap)] @ taken
     result = out.reshape(spec.n, spec.oc, *spec.output_size)
     if bias is not None:
         result += bias.astype(np.float64).reshape(-1, *[1] * spec.ndim)

@@ -150,8 +150,8 @@ def markdown(report: Document) -> str:
             parts.append(f"| {case} `{layer}` | " + " | ".join(_cell(cells.get(n), best) for n in names) + " |")
         parts.append("")
     parts.append(
-        "Made by `fastconv bench --json FILE`, then `fastconv bench --readme README.md --from FILE`. In brackets: percent "
-        f"of the machine's FMA peak, probed in the same round. {_REFUSED_MARK}: does not take this layer."
+        "Made by `fastconv bench --json FILE`, then `fastconv bench --readme README.md --from FILE`. In brackets: "
+        f"percent of the machine's FMA peak, probed in the same round. {_REFUSED_MARK}: does not take this layer."
     )
     parts += [f"Not here: {row['backend']} ({row['because']})." for row in report["absent"] if not row["case"]]
     return "\n".join(parts)

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--backends", metavar="A,B", help="default: all but naive, which takes seconds a call")
     bench.add_argument("--threads", metavar="1,2", help="numbers of threads to measure")
     bench.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case (default: 15)")
-    bench.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report as JSON (default: stdout)")
+    bench.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report as JSON (to stdout)")
     bench.add_argument("--readme", metavar="FILE", help="rewrite the table between the file's bench markers")
     bench.add_argument("--from", dest="source", metavar="FILE", help="take a report written by --json; time nothing")
     return parser

@@ -53,7 +53,8 @@ def _some(maps: np.ndarray) -> np.ndarray:
     """An even choice that goes through the orientations and the kinds of filter."""
     if len(maps) <= _SHOWN:
         return maps
-    return maps[np.linspace(0, len(maps) - 1, _SHOWN).astype(int)]
+    chosen: np.ndarray = maps[np.linspace(0, len(maps) - 1, _SHOWN).astype(int)]
+    return chosen
 
 
 def _count(maps: np.ndarray) -> str:

@@ -133,7 +133,8 @@ def run_step(step: Step, backend: str, threads: int) -> Run:
     # One call first, which compiles; of the loops on the smallest input, as a whole call takes seconds.
     warm = np.ascontiguousarray(step.x[:, :, : step.w.shape[2], : step.w.shape[3]]) if naive else step.x
     plan.for_shape(warm.shape)(warm, threads=threads)
-    once, seconds = timing.calling(lambda: plan(step.x, out=out, threads=threads)), []
+    once = timing.calling(lambda: plan(step.x, out=out, threads=threads))
+    seconds: list[float] = []
     while not seconds or (len(seconds) < REPEAT_CALLS and sum(seconds) < REPEAT_SECONDS):
         seconds.append(once(1))
     difference = float(np.abs(out - step.expected).max())
