@@ -46,7 +46,7 @@ typedef struct {
     double parameter;
     char *scratch; /* scratch_bytes for every worker, aligned to 64 */
     i64 scratch_bytes;
-    /* Winograd F(m, 3) only, where h.out and w.out count tiles and `packed` is [g][alpha * alpha][mr block][channel][mr] */
+    /* Winograd F(m, 3) only; there h.out and w.out count tiles, packed is [g][alpha * alpha][mr block][channel][mr] */
     i64 m, out_h, out_w; /* m x m outputs from alpha x alpha inputs, alpha = m + 2; the last tiles hang over */
     const void *bt, *at; /* [alpha][alpha] and [m][alpha] of T */
     const char *ran;     /* set by the kernels: the name of the instruction set that really ran */

@@ -57,6 +57,28 @@ enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 
+/* A task: one d-slice z of image n and group g, rows x cols outputs (or tiles) from (y0, x0), channels [o0, o1). */
+typedef struct {
+    i64 n, g, z, y0, x0, rows, cols, o0, o1;
+} block;
+
+/* The channels vary fastest: tasks that follow each other read the same input. */
+static block block_of(const fc_conv *p, i64 task)
+{
+    const i64 splits = (p->ocg + p->oc_step - 1) / p->oc_step, across = (p->w.out + p->cols - 1) / p->cols;
+    const i64 down = (p->h.out + p->rows - 1) / p->rows;
+    block b = {.o0 = task % splits * p->oc_step};
+    b.x0 = (task /= splits) % across * p->cols;
+    b.y0 = (task /= across) % down * p->rows;
+    b.z = (task /= down) % p->d.out;
+    b.g = (task /= p->d.out) % p->g;
+    b.n = task / p->g;
+    b.o1 = least(b.o0 + p->oc_step, p->ocg);
+    b.cols = least(p->cols, p->w.out - b.x0);
+    b.rows = least(p->rows, p->h.out - b.y0);
+    return b;
+}
+
 #define T float
 #define SUFFIX f32
 #define EXP expf

@@ -21,10 +21,11 @@ static void NAME(fill_taps)(const fc_conv *p, i64 *a_tap, i64 *b_tap, i64 z, i64
     for (i64 r = 0; r < p->d.taps; r++)
         for (i64 i = 0; i < p->h.taps; i++)
             for (i64 j = 0; j < p->w.taps; j++, t++) {
-                a_tap[t] = p->packed ? t * packed_step
-                                     : (r * p->weight_stride[2] + i * p->weight_stride[3] + j * p->weight_stride[4]) / (i64)sizeof(T);
+                const i64 *const ws = p->weight_stride;
+                a_tap[t] = p->packed ? t * packed_step : (r * ws[2] + i * ws[3] + j * ws[4]) / (i64)sizeof(T);
                 if (in_place) {
-                    const i64 depth = p->d.source[(z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+                    const i64 at = (z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
+                    const i64 depth = p->d.source[at];
                     b_tap[t] = (depth * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / (i64)sizeof(T)
                                + p->w.tap_offset[j];
                 } else {
@@ -34,105 +35,120 @@ static void NAME(fill_taps)(const fc_conv *p, i64 *a_tap, i64 *b_tap, i64 z, i64
             }
 }
 
-/* One block of outputs: (image, group, depth, rows, cols, output channels), the last varying fastest.
- * Tasks write disjoint parts of `out` and read nothing that is written. */
+/* What stays the same over the panels of one task and one channel block. */
+#define panel_work NAME(panel_work)
+typedef struct {
+    const fc_conv *p;
+    block b;
+    run_shape shape;
+    steps s;
+    const T *pixels, *weights; /* the first pixel; the weights of the group's channel 0 and this channel block */
+    i64 weights_block;         /* from one register block of weights to the next, elements; 0: `weights` has strides */
+    char *out;                 /* channel 0, first pixel of the block */
+    const char *residual;
+    run_end end;
+    int unit, joined; /* out: pixels follow each other; rows follow each other */
+} panel_work;
+
+/* Pixels [q, next) of a run, from `start` on in nv vectors, for all output channels of the task. */
+static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q, i64 next, i64 nv)
+{
+    const fc_conv *const p = k->p;
+    const i64 mr = p->mr, *const out_stride = p->out_stride, *const add_stride = p->residual_stride;
+    const i64 group = k->b.g * p->ocg;
+    _Alignas(64) T tile[MOST_ROWS * MOST_COLUMNS];
+    segment segments[MOST_COLUMNS];
+    const int pieces = NAME(cut)(segments, &k->shape, run, start, q, next, k->b.cols, k->joined);
+    const int whole = k->unit && pieces == 1 && segments[0].length == nv * VL;
+    const int finish = k->end.last && (k->end.bias || k->residual || k->end.activation);
+    const product_fn product = NAME(products)[k->weights_block != 0][mr][nv];
+    const T *const pixels = k->pixels + run * k->shape.width + start;
+
+    for (i64 o = k->b.o0; o < k->b.o1; o += mr) {
+        /* The last register block overlaps the one before it, so that all are full; only new rows are stored. */
+        const i64 first = least(o, p->ocg - mr), new = o - first;
+        const T *const a = k->weights + (k->weights_block ? o / mr * k->weights_block : first * k->s.a_row);
+        char *const to = k->out + first * out_stride[1];
+        const int direct = whole && new == 0;
+        if (direct)
+            product(a, pixels, &k->s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
+                    out_stride[1] / (i64)sizeof(T), !k->end.first);
+        else
+            product(a, pixels, &k->s, tile, nv * VL, 0);
+        if (direct && !finish) continue;
+        for (i64 i = new; i < mr; i++)
+            for (const segment *v = segments; v < segments + pieces; v++)
+                NAME(store)(to + i * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4], out_stride[4],
+                            direct ? NULL : tile + i * nv * VL + v->from, v->length, &k->end, group + first + i,
+                            k->residual ? k->residual + (first + i) * add_stride[1] + v->row * add_stride[3]
+                                              + v->col * add_stride[4]
+                                        : NULL,
+                            add_stride[4]);
+    }
+}
+
+/* The panels of every run: equal ones rather than full ones and a rest. */
+static void NAME(multiply_runs)(const panel_work *k)
+{
+    const i64 widest = widest_panel(k->p->mr), length = k->shape.length;
+    for (i64 run = 0; run < k->shape.runs; run++)
+        for (i64 q = 0, next; q < length; q = next) {
+            const i64 vectors = (length - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
+            i64 nv = (vectors + panels - 1) / panels, start = q;
+            if (k->shape.in_place && start + nv * VL > length) {
+                /* Nothing behind the run may be read: step back over pixels that are done already. */
+                nv = least(nv, length / VL);
+                start = least(q, length - nv * VL);
+            }
+            next = least(start + nv * VL, length);
+            NAME(multiply_panel)(k, run, start, q, next, nv);
+        }
+}
+
+/* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
 static void NAME(shifted_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;
     ((fc_conv *)context)->ran = STRING(ISA);
-    const i64 splits = (p->ocg + p->oc_step - 1) / p->oc_step, across = (p->w.out + p->cols - 1) / p->cols,
-              down = (p->h.out + p->rows - 1) / p->rows;
-    const i64 o0 = task % splits * p->oc_step, o1 = least(o0 + p->oc_step, p->ocg);
-    const i64 x0 = (task /= splits) % across * p->cols, cols = least(p->cols, p->w.out - x0);
-    const i64 y0 = (task /= across) % down * p->rows, rows = least(p->rows, p->h.out - y0);
-    const i64 z = (task /= down) % p->d.out, g = (task /= p->d.out) % p->g, n = task / p->g;
-
-    const i64 taps = p->d.taps * p->h.taps * p->w.taps, mr = p->mr, blocks = (p->ocg + mr - 1) / mr;
-    const i64 widest = widest_panel(mr);
-    T *strip = (T *)(p->scratch + worker * p->scratch_bytes);
-    i64 *b_tap = (i64 *)((char *)strip + p->scratch_bytes) - taps, *a_tap = b_tap - taps;
-
-    const run_shape shape = NAME(shape_runs)(p, rows, cols);
-    const i64 height = rows + p->h.reach, width = shape.width;
-    const int in_place = shape.in_place;
-    const char *const x = p->x + n * p->x_stride[0] + g * p->icg * p->x_stride[1];
-    char *const out = p->out + n * p->out_stride[0] + z * p->out_stride[2] + y0 * p->out_stride[3] + x0 * p->out_stride[4];
-    const char *const residual = !p->residual ? NULL
-        : p->residual + n * p->residual_stride[0] + z * p->residual_stride[2] + y0 * p->residual_stride[3]
-          + x0 * p->residual_stride[4];
-
-    const int joined = width == cols && p->out_stride[3] == cols * p->out_stride[4]
-                       && (!residual || p->residual_stride[3] == cols * p->residual_stride[4]);
-    const int unit = p->out_stride[4] == sizeof(T) && p->out_stride[1] % (i64)sizeof(T) == 0;
-    const i64 run_length = shape.length;
-
-    _Alignas(64) T tile[MOST_ROWS * MOST_COLUMNS];
-    segment segments[MOST_COLUMNS];
-    run_end end = {.activation = p->activation, .bias = p->bias, .parameter = (T)p->parameter};
+    const block b = block_of(p, task);
+    const i64 taps = p->d.taps * p->h.taps * p->w.taps, mr = p->mr, rows = (p->ocg + mr - 1) / mr * mr;
+    T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
+    i64 *const b_tap = (i64 *)((char *)strip + p->scratch_bytes) - taps, *const a_tap = b_tap - taps;
+    const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
+#define AT(array, stride) /* channel 0 of the group, first pixel of the block */                           \
+    (array + b.n * stride[0] + b.g * p->ocg * stride[1] + b.z * stride[2] + b.y0 * stride[3] + b.x0 * stride[4])
+    panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols),
+                    .out = AT(p->out, p->out_stride),
+                    .residual = p->residual ? AT(p->residual, p->residual_stride) : NULL,
+                    .end = {.activation = p->activation, .bias = p->bias, .parameter = (T)p->parameter}};
+#undef AT
+    k.unit = p->out_stride[4] == sizeof(T) && p->out_stride[1] % (i64)sizeof(T) == 0;
+    k.joined = k.shape.width == b.cols && p->out_stride[3] == b.cols * p->out_stride[4]
+               && (!k.residual || p->residual_stride[3] == b.cols * p->residual_stride[4]);
 
     for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
         const i64 channels = least(p->ic_block, p->icg - c0);
-        const T *pixels = strip;
-        steps s = {taps, channels, .a_tap = a_tap, .b_tap = b_tap};
-        if (in_place) {
-            pixels = (const T *)(x + c0 * p->x_stride[1] + y0 * p->x_stride[3] + x0 * p->x_stride[4]);
-            s.b_channel = p->x_stride[1] / (i64)sizeof(T);
+        const char *const from = x + c0 * p->x_stride[1];
+        k.s = (steps){taps, channels, .a_tap = a_tap, .b_tap = b_tap};
+        if (k.shape.in_place) {
+            k.pixels = (const T *)(from + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
+            k.s.b_channel = p->x_stride[1] / (i64)sizeof(T);
         } else {
-            NAME(pack_strip)(strip, p, x + c0 * p->x_stride[1], channels, z, y0, x0, rows, cols, MOST_VECTORS * VL);
-            s.b_channel = NAME(plane_pitch)(p);
+            NAME(pack_strip)(strip, p, from, channels, b.z, b.y0, b.x0, b.rows, b.cols, MOST_VECTORS * VL);
+            k.pixels = strip;
+            k.s.b_channel = NAME(plane_pitch)(p);
         }
-        NAME(fill_taps)(p, a_tap, b_tap, z, height, width, channels * mr, in_place);
-        s.a_row = p->weight_stride[0] / (i64)sizeof(T);
-        s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
-        end.first = c0 == 0;
-        end.last = c0 + channels == p->icg;
-        const int finish = end.last && (end.bias || residual || end.activation);
-
-        for (i64 run = 0; run < shape.runs; run++) {
-            const i64 base = run * width; /* position of the run's first pixel */
-            for (i64 q = 0, next; q < run_length; q = next) {
-                /* Equal panels rather than full ones and a rest. */
-                const i64 vectors = (run_length - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
-                i64 nv = (vectors + panels - 1) / panels, start = q;
-                if (in_place && start + nv * VL > run_length) {
-                    /* Nothing behind the run may be read: step back over pixels that are done already. */
-                    nv = least(nv, run_length / VL);
-                    start = least(q, run_length - nv * VL);
-                }
-                next = least(start + nv * VL, run_length);
-                const int pieces = NAME(cut)(segments, &shape, run, start, q, next, cols, joined);
-                const int whole = unit && pieces == 1 && segments[0].length == nv * VL;
-                const product_fn product = NAME(products)[p->packed != NULL][mr][nv];
-
-                for (i64 o = o0; o < o1; o += mr) {
-                    /* The last block overlaps the one before it, so that all are full; only new rows are stored. */
-                    const i64 first = least(o, p->ocg - mr), new = o - first;
-                    const T *a = p->packed
-                        ? (const T *)p->packed + (g * p->icg + c0) * blocks * mr * taps + o / mr * channels * taps * mr
-                        : (const T *)(p->weights + (g * p->ocg + first) * p->weight_stride[0] + c0 * p->weight_stride[1]);
-                    const int direct = whole && new == 0;
-                    char *const to = out + (g * p->ocg + first) * p->out_stride[1];
-                    if (direct)
-                        product(a, pixels + base + start, &s,
-                                (T *)(to + segments[0].row * p->out_stride[3]) + segments[0].col,
-                                p->out_stride[1] / (i64)sizeof(T), !end.first);
-                    else
-                        product(a, pixels + base + start, &s, tile, nv * VL, 0);
-                    if (direct && !finish) continue;
-                    for (i64 i = new; i < mr; i++)
-                        for (int k = 0; k < pieces; k++) {
-                            const segment *const v = &segments[k];
-                            const i64 channel = g * p->ocg + first + i;
-                            NAME(store)(to + i * p->out_stride[1] + v->row * p->out_stride[3] + v->col * p->out_stride[4],
-                                        p->out_stride[4], direct ? NULL : tile + i * nv * VL + v->from, v->length, &end,
-                                        channel,
-                                        !residual ? NULL
-                                                  : residual + channel * p->residual_stride[1]
-                                                        + v->row * p->residual_stride[3] + v->col * p->residual_stride[4],
-                                        p->residual_stride[4]);
-                        }
-                }
-            }
+        NAME(fill_taps)(p, a_tap, b_tap, b.z, b.rows + p->h.reach, k.shape.width, channels * mr, k.shape.in_place);
+        if (p->packed) {
+            k.weights = (const T *)p->packed + (b.g * p->icg + c0) * rows * taps;
+            k.weights_block = channels * taps * mr;
+        } else {
+            k.weights = (const T *)(p->weights + b.g * p->ocg * p->weight_stride[0] + c0 * p->weight_stride[1]);
+            k.s.a_row = p->weight_stride[0] / (i64)sizeof(T);
+            k.s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
         }
+        k.end.first = c0 == 0;
+        k.end.last = c0 + channels == p->icg;
+        NAME(multiply_runs)(&k);
     }
 }

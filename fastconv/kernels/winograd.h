@@ -71,7 +71,7 @@ static inline __attribute__((always_inline)) int NAME(transform_output)(
     return total == 0;
 }
 
-/* The sums of one output by the definition: for tiles in which the transforms met Inf or NaN, or overflowed. */
+/* One output by the definition: for tiles in which the transforms met Inf or NaN, or overflowed. */
 static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 row, i64 col)
 {
     T sum = 0;
@@ -81,13 +81,13 @@ static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 
                 const i64 y = p->h.source[row + r], z = p->w.source[col + s];
                 const T value = y < 0 || z < 0
                     ? 0 : *(const T *)(x + c * p->x_stride[1] + y * p->x_stride[3] + z * p->x_stride[4]);
-                sum += value * *(const T *)(p->weights + (g * p->ocg + o) * p->weight_stride[0] + c * p->weight_stride[1]
-                                            + r * p->weight_stride[3] + s * p->weight_stride[4]);
+                const i64 *const ws = p->weight_stride;
+                sum += value * *(const T *)(p->weights + (g * p->ocg + o) * ws[0] + c * ws[1] + r * ws[3] + s * ws[4]);
             }
     return sum;
 }
 
-/* One panel of finished tiles of one output channel, y[i * m + j][tile], to `out`: rows are woven together first. */
+/* Finished tiles of one output channel, y[i * m + j][tile], to `out`: their rows are woven together first. */
 static inline __attribute__((always_inline)) void NAME(store_tiles)(
     const int m, const fc_conv *p, const T *y, i64 y_step, const segment *v, i64 y0, i64 x0, char *out,
     const char *residual, const run_end *end, i64 channel)
@@ -105,92 +105,118 @@ static inline __attribute__((always_inline)) void NAME(store_tiles)(
     }
 }
 
-static inline __attribute__((always_inline)) void NAME(winograd_block)(const int m, const fc_conv *p, i64 task, int worker)
+/* Scratch of one task: packed input, its transforms [element][channel][tile], products [element][row][lane]. */
+#define tiles_work NAME(tiles_work)
+typedef struct {
+    const fc_conv *p;
+    block b;
+    i64 width, tiles, pitch;
+    T *strip, *transformed, *products;
+    const char *x; /* the group's first channel */
+} tiles_work;
+
+static inline __attribute__((always_inline)) void NAME(transform_block)(const int m, const tiles_work *k)
 {
-    const int alpha = m + 2, square = alpha * alpha;
-    const i64 splits = (p->ocg + p->oc_step - 1) / p->oc_step, across = (p->w.out + p->cols - 1) / p->cols,
-              down = (p->h.out + p->rows - 1) / p->rows;
-    const i64 o0 = task % splits * p->oc_step, o1 = least(o0 + p->oc_step, p->ocg);
-    const i64 x0 = (task /= splits) % across * p->cols, cols = least(p->cols, p->w.out - x0);
-    const i64 y0 = (task /= across) % down * p->rows, rows = least(p->rows, p->h.out - y0);
-    const i64 g = (task /= down) % p->g, n = task / p->g;
-
-    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, widest = widest_panel(mr);
-    const i64 height = rows + p->h.reach, width = cols + p->w.reach, plane = NAME(plane_pitch)(p);
-    const i64 tiles = (rows - 1) * width + cols, pitch = NAME(winograd_pitch)(p);
-    T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
-    T *const transformed = strip + (least(p->ic_block, p->icg) * plane + MOST_VECTORS * VL + VL - 1) / VL * VL;
-    T *const products = transformed + square * p->icg * pitch;
-    const char *const x = p->x + n * p->x_stride[0] + g * p->icg * p->x_stride[1];
-    const run_shape shape = {.width = width, .runs = 1, .length = tiles};
-    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
-
+    const int alpha = m + 2;
+    const fc_conv *const p = k->p;
+    const i64 height = k->b.rows + p->h.reach, plane = NAME(plane_pitch)(p);
     i64 row[36], column[6];
     for (int i = 0; i < alpha; i++)
-        for (int j = 0; j < alpha; j++)
-            row[i * alpha + j] = ((p->h.tap_phase[i] * p->w.phases + p->w.tap_phase[j]) * height + p->h.tap_offset[i]) * width;
+        for (int j = 0; j < alpha; j++) {
+            const i64 phase = p->h.tap_phase[i] * p->w.phases + p->w.tap_phase[j];
+            row[i * alpha + j] = (phase * height + p->h.tap_offset[i]) * k->width;
+        }
     for (int j = 0; j < alpha; j++) column[j] = p->w.tap_offset[j];
-
     for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
         const i64 channels = least(p->ic_block, p->icg - c0);
-        NAME(pack_strip)(strip, p, x + c0 * p->x_stride[1], channels, 0, y0, x0, rows, cols, MOST_VECTORS * VL);
+        NAME(pack_strip)(k->strip, p, k->x + c0 * p->x_stride[1], channels, 0, k->b.y0, k->b.x0, k->b.rows, k->b.cols,
+                         MOST_VECTORS * VL);
         for (i64 c = 0; c < channels; c++)
-            for (i64 q = 0; q < tiles; q += VL)
-                NAME(transform_input)(alpha, strip + c * plane + q, row, column, p->bt,
-                                      transformed + (c0 + c) * pitch + q, p->icg * pitch);
+            for (i64 q = 0; q < k->tiles; q += VL)
+                NAME(transform_input)(alpha, k->strip + c * plane + q, row, column, p->bt,
+                                      k->transformed + (c0 + c) * k->pitch + q, p->icg * k->pitch);
     }
+}
 
-    for (i64 chunk = o0; chunk < o1; chunk += WINOGRAD_CHUNK)
-        for (i64 q = 0, next; q < tiles; q = next) {
-            const i64 vectors = (tiles - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
-            const i64 nv = (vectors + panels - 1) / panels, lanes = nv * VL, stop = least(chunk + WINOGRAD_CHUNK, o1);
-            next = least(q + lanes, tiles);
-            for (int e = 0; e < square; e++)
-                for (i64 o = chunk; o < stop; o += mr) {
-                    const i64 first = least(o, p->ocg - mr); /* the last block overlaps; see shifted_task */
-                    for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-                        const i64 none = 0;
-                        const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, pitch, &none, &none};
-                        const T *const a = (const T *)p->packed + ((g * square + e) * blocks + o / mr) * p->icg * mr + c0 * mr;
-                        NAME(products)[1][mr][nv](a, transformed + (e * p->icg + c0) * pitch + q, &s,
-                                                  products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes, lanes,
-                                                  c0 > 0);
-                    }
-                }
+/* Products of tiles [q, q + nv * VL) and output channels [chunk, stop): row o - chunk + MOST_ROWS, so that the last
+ * register block, which overlaps the one before it, may begin before `chunk`. */
+static void NAME(multiply_tiles)(const tiles_work *k, i64 square, i64 q, i64 nv, i64 chunk, i64 stop)
+{
+    const fc_conv *const p = k->p;
+    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, lanes = nv * VL, none = 0;
+    const product_fn product = NAME(products)[1][mr][nv];
+    for (i64 e = 0; e < square; e++)
+        for (i64 o = chunk; o < stop; o += mr) {
+            const i64 first = least(o, p->ocg - mr);
+            const T *const a = (const T *)p->packed + ((k->b.g * square + e) * blocks + o / mr) * p->icg * mr;
+            T *const c = k->products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes;
+            for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
+                const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, k->pitch, &none, &none};
+                product(a + c0 * mr, k->transformed + (e * p->icg + c0) * k->pitch + q, &s, c, lanes, c0 > 0);
+            }
+        }
+}
+
+/* Redo by the definition what came out non-finite in one piece of a panel. */
+static void NAME(mend_tiles)(const int m, const tiles_work *k, T *y, i64 lanes, const segment *v, i64 o)
+{
+    for (i64 t = 0; t < v->length; t++)
+        for (int e = 0; e < m * m; e++) {
+            const i64 row = (k->b.y0 + v->row) * m + e / m, col = (k->b.x0 + v->col + t) * m + e % m;
+            T *const value = y + e * lanes + v->from + t;
+            if (*value - *value != 0 && row < k->p->out_h && col < k->p->out_w)
+                *value = NAME(direct_output)(k->p, k->x, k->b.g, o, row, col);
+        }
+}
+
+static inline __attribute__((always_inline)) void NAME(winograd_block)(
+    const int m, const fc_conv *p, block b, int worker)
+{
+    tiles_work k = {p, b, b.cols + p->w.reach, .pitch = NAME(winograd_pitch)(p)};
+    k.tiles = (b.rows - 1) * k.width + b.cols;
+    k.strip = (T *)(p->scratch + worker * p->scratch_bytes);
+    k.transformed = k.strip
+                    + (least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL + VL - 1) / VL * VL;
+    k.products = k.transformed + (m + 2) * (m + 2) * p->icg * k.pitch;
+    k.x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
+    NAME(transform_block)(m, &k);
+
+    const i64 widest = widest_panel(p->mr);
+    const run_shape shape = {.width = k.width, .runs = 1, .length = k.tiles};
+    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+    for (i64 chunk = b.o0; chunk < b.o1; chunk += WINOGRAD_CHUNK)
+        for (i64 q = 0, next; q < k.tiles; q = next) {
+            const i64 vectors = (k.tiles - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
+            const i64 nv = (vectors + panels - 1) / panels, lanes = nv * VL, stop = least(chunk + WINOGRAD_CHUNK, b.o1);
+            next = least(q + lanes, k.tiles);
+            NAME(multiply_tiles)(&k, (m + 2) * (m + 2), q, nv, chunk, stop);
             segment segments[MOST_COLUMNS];
-            const int pieces = NAME(cut)(segments, &shape, 0, q, q, next, cols, 0);
+            const int pieces = NAME(cut)(segments, &shape, 0, q, q, next, b.cols, 0);
             for (i64 o = chunk; o < stop; o++) {
                 T y[16 * MOST_COLUMNS];
                 int finite = 1;
                 for (i64 v = 0; v < lanes; v += VL)
-                    finite &= NAME(transform_output)(m, products + (o - chunk + MOST_ROWS) * lanes + v,
+                    finite &= NAME(transform_output)(m, k.products + (o - chunk + MOST_ROWS) * lanes + v,
                                                      (WINOGRAD_CHUNK + MOST_ROWS) * lanes, p->at, y + v, lanes);
-                const i64 channel = g * p->ocg + o;
-                for (int k = 0; k < pieces; k++) {
-                    const segment *const v = &segments[k];
-                    for (i64 t = v->from; !finite && t < v->from + v->length; t++)
-                        for (int e = 0; e < m * m; e++) {
-                            const i64 down_at = (y0 + v->row) * m + e / m, right_at = (x0 + v->col + t - v->from) * m + e % m;
-                            if (y[e * lanes + t] - y[e * lanes + t] != 0 && down_at < p->out_h && right_at < p->out_w)
-                                y[e * lanes + t] = NAME(direct_output)(p, x, g, o, down_at, right_at);
-                        }
-                    NAME(store_tiles)(m, p, y, lanes, v, y0, x0,
-                                      p->out + n * p->out_stride[0] + channel * p->out_stride[1],
-                                      !p->residual ? NULL : p->residual + n * p->residual_stride[0]
-                                                                + channel * p->residual_stride[1],
-                                      &end, channel);
+                const i64 channel = b.g * p->ocg + o;
+                char *const out = p->out + b.n * p->out_stride[0] + channel * p->out_stride[1];
+                const char *const residual = !p->residual ? NULL
+                    : p->residual + b.n * p->residual_stride[0] + channel * p->residual_stride[1];
+                for (const segment *v = segments; v < segments + pieces; v++) {
+                    if (!finite) NAME(mend_tiles)(m, &k, y, lanes, v, o);
+                    NAME(store_tiles)(m, p, y, lanes, v, b.y0, b.x0, out, residual, &end, channel);
                 }
             }
         }
 }
 
-/* One block of tiles: (image, group, tile rows, tile columns, output channels); see shifted_task. */
+/* One block of tiles; see shifted_task. */
 static void NAME(winograd_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;
     ((fc_conv *)context)->ran = STRING(ISA);
     if (p->m == 2)
-        NAME(winograd_block)(2, p, task, worker);
+        NAME(winograd_block)(2, p, block_of(p, task), worker);
     else
-        NAME(winograd_block)(4, p, task, worker);
+        NAME(winograd_block)(4, p, block_of(p, task), worker);
 }
