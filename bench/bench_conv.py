@@ -111,7 +111,5 @@ class TinyCall:
 def _seconds(call: Callable[[], Any]) -> float:
     from fastconv.bench import timing
 
-    series = None
-    for series in timing.rounds({"": timing.calling(call)}, GFLOPS_ROUNDS):
-        pass
+    *_, series = timing.rounds({"": timing.calling(call)}, GFLOPS_ROUNDS)
     return series[""].median

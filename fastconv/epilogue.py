@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -42,7 +40,8 @@ def activate(v: np.ndarray, epilogue: Epilogue) -> np.ndarray:
         case "hardswish":
             result = np.where(v <= -3, number(0), v * np.where(v > 3, number(6), v + 3) / 6)
         case "silu":
-            result = v / (1 + np.exp(-v))
+            with np.errstate(over="ignore"):  # exp(-v) = Inf: the result is 0
+                result = v / (1 + np.exp(-v))
         case "gelu":
             result = v * (0.5 * (1 + erf(v * number(math.sqrt(0.5)))))
         case "gelu_tanh":
@@ -53,10 +52,9 @@ def activate(v: np.ndarray, epilogue: Epilogue) -> np.ndarray:
 
 def erf(v: np.ndarray) -> np.ndarray:
     """The error function in ``v``'s own dtype, from SciPy where it is installed."""
-    if "scipy.special" in sys.modules or find_spec("scipy") is not None:
-        from scipy import special
-
-        function: Callable[[np.ndarray], Any] = special.erf
-    else:
+    function: Callable[[np.ndarray], Any]
+    try:
+        from scipy.special import erf as function
+    except ImportError:
         function = np.vectorize(math.erf, otypes=[np.float64])
     return np.asarray(function(v)).astype(v.dtype, copy=False)

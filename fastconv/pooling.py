@@ -6,6 +6,7 @@ Each tap is one shifted, strided view of the input, taken only where it lies ins
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from fastconv import arrays
 from fastconv.spec import AXES, LAYOUTS, PoolSpec, check_ints, check_layout
 
 Ints = int | tuple[int, ...]
+Index = tuple[Any, ...]
 Array = Any  # a NumPy array, or a CPU tensor that speaks DLPack
 
 
@@ -166,15 +168,16 @@ def _max_pool(
     source, best = _channels_first(array, ndim, layout), _channels_first(result, ndim, layout)
     best[...] = lowest
     if not return_indices:
-        for seen, target, _ in _taps(spec, source):
-            np.maximum(best[target], seen, out=best[target])
+        for inside, target in _taps(spec):
+            np.maximum(best[target], source[inside], out=best[target])
         return result if out is not None else arrays.give_back(result, x)
     where = np.full(result.shape, -1, np.int64)
     found = _channels_first(where, ndim, layout)
-    for seen, target, position in _taps(spec, source):
-        better = (seen > best[target]) | (seen != seen) | (found[target] < 0)
+    for inside, target in _taps(spec):
+        seen = source[inside]
+        better = (seen > best[target]) | (seen != seen) | (found[target] < 0)  # the last NaN wins, as in PyTorch
         np.copyto(best[target], seen, where=better)
-        np.copyto(found[target], position, where=better)
+        np.copyto(found[target], _positions(inside[1:], spec.input_size), where=better)
     return (result if out is not None else arrays.give_back(result, x)), arrays.give_back(where, x)
 
 
@@ -185,20 +188,21 @@ def _avg_pool(
     array, spec = _read(ndim, x, kernel_size, stride, padding, 1, ceil_mode, layout)
     if array.dtype.kind != "f":
         raise TypeError(f"x has dtype {array.dtype.name}, whose mean is no integer; convert with x.astype('float32')")
-    result = _result(array, spec, layout, out)
-    source, total = _channels_first(array, ndim, layout), _channels_first(result, ndim, layout)
-    total[...] = 0
-    for seen, target, _ in _taps(spec, source):
-        total[target] += seen
-    if divisor_override is not None:
+    divisor: np.ndarray | int
+    if divisor_override is None:
+        counts = [_counts(spec, axis, count_include_pad) for axis in range(ndim)]
+        divisor = functools.reduce(np.multiply.outer, counts).astype(array.dtype)
+    else:
         (divisor,) = check_ints(divisor_override, 1, "divisor_override")
         if divisor == 0:
             raise ValueError("divisor_override=0 would divide by zero; pass None or another number")
+    result = _result(array, spec, layout, out)
+    source, total = _channels_first(array, ndim, layout), _channels_first(result, ndim, layout)
+    total[...] = 0
+    with np.errstate(all="ignore"):  # Inf - Inf is NaN here as in PyTorch
+        for inside, target in _taps(spec):
+            total[target] += source[inside]
         total /= divisor
-    else:
-        for axis in range(ndim):
-            counts = _counts(spec, axis, count_include_pad).astype(array.dtype)
-            total /= counts.reshape(-1, *[1] * (ndim - 1 - axis))
     return result if out is not None else arrays.give_back(result, x)
 
 
@@ -216,6 +220,8 @@ def _read(
         c, size = 1, rest
     else:
         c, size = (rest[-1], rest[:-1]) if layout == LAYOUTS[ndim][1] else (rest[0], rest[1:])
+    if 0 in size:
+        raise ValueError(f"x has shape {array.shape}; every spatial axis needs at least one element")
     kernel = check_ints(kernel_size, ndim, "kernel_size")
     steps = kernel if stride is None else check_ints(stride, ndim, "stride")
     pads, dilations = check_ints(padding, ndim, "padding"), check_ints(dilation, ndim, "dilation")
@@ -237,8 +243,8 @@ def _channels_first(array: np.ndarray, ndim: int, layout: str) -> np.ndarray:
     return np.moveaxis(array, -1, -1 - ndim) if array.ndim > ndim and layout == LAYOUTS[ndim][1] else array
 
 
-def _taps(spec: PoolSpec, x: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[Any, ...], np.ndarray]]:
-    """For each tap: the part of ``x`` that it reads, the outputs that it reaches, and its flat positions in ``x``."""
+def _taps(spec: PoolSpec) -> Iterator[tuple[Index, Index]]:
+    """For each tap: the part of the input that it reads, and the outputs that it reaches."""
     axes = [
         [_inside(k * d - p, s, size, out) for k in range(kernel)]
         for kernel, d, p, s, size, out in zip(
@@ -246,12 +252,15 @@ def _taps(spec: PoolSpec, x: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[Any
         )
     ]
     for tap in itertools.product(*axes):
-        source: Any = [a for a, _ in tap]
-        target = [b for _, b in tap]
-        position = np.zeros((), np.int64)
-        for part, size in zip(source, spec.input_size, strict=True):
-            position = position[..., None] * size + np.arange(part.start, part.stop, part.step)
-        yield x[(..., *source)], (..., *target), position
+        yield (..., *(source for source, _ in tap)), (..., *(target for _, target in tap))
+
+
+def _positions(inside: Index, size: tuple[int, ...]) -> np.ndarray:
+    """Flat positions, in an image of ``size``, of the elements that a tap reads."""
+    result = np.zeros((), np.int64)
+    for part, length in zip(inside, size, strict=True):
+        result = result[..., None] * length + np.arange(part.start, part.stop, part.step)
+    return result
 
 
 def _inside(shift: int, stride: int, size: int, out: int) -> tuple[slice, slice]:

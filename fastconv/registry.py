@@ -1,7 +1,7 @@
 """The ordered table of backends: what each can do, what it needs, and how it is loaded.
 
 A capability is data; `why_not` is the one place where a refusal is worded. To add a backend: one file in
-``backends/``, one line in `BACKENDS`, one name in ``bench/cases.py``.
+``adapters/``, one line in `BACKENDS`, one name in ``bench/cases.py``.
 """
 
 from __future__ import annotations
@@ -79,28 +79,28 @@ _COMPILE = "install fastconv with 'pip install .' (a source tree alone has no co
 
 BACKENDS: list[Backend] = [
     Backend(
-        "fft", "fastconv.backends.fft", "products of spectra; for large kernels",
+        "fft", "fastconv.adapters.fft", "products of spectra; for large kernels",
         Capabilities(accurate=("high", "fast")),
     ),
     Backend(
-        "winograd", "fastconv.backends.winograd", "F(2,3) and F(4,3): fewer products for 3x3",
+        "winograd", "fastconv.adapters.winograd", "F(2,3) and F(4,3): fewer products for 3x3",
         Capabilities(ndim=(2,), kernel=(3, 3), stride=1, dilation=1, accurate=("high", "fast")),
         COMPILED, _COMPILE,
     ),
     Backend(
-        "cython", "fastconv.backends.cython_tiled", "shifted products, compiled ahead of time",
+        "cython", "fastconv.adapters.cython_tiled", "shifted products, compiled ahead of time",
         Capabilities(), COMPILED, _COMPILE,
     ),
     Backend(
-        "numba", "fastconv.backends.numba_parallel", "shifted products, compiled on the spot",
+        "numba", "fastconv.adapters.numba_parallel", "shifted products, compiled on the spot",
         Capabilities(), "numba", "run 'pip install numba'",
     ),
     Backend(
-        "im2col", "fastconv.backends.im2col", "gather columns, one matrix product",
+        "im2col", "fastconv.adapters.im2col", "gather columns, one matrix product",
         Capabilities(dtypes=EVERY_DTYPE, reproducible=False),
     ),
     Backend(
-        "naive", "fastconv.backends.naive", "the definition as loops; needs nothing",
+        "naive", "fastconv.adapters.naive", "the definition as loops; needs nothing",
         Capabilities(dtypes=EVERY_DTYPE),
     ),
 ]  # fmt: skip

@@ -113,9 +113,9 @@ def emulated(request, programs, monkeypatch):
     rows = (8, 4, 2, 1) if wide else (4, 2, 1)
     monkeypatch.setattr(EmulatedLayer, "command", command)
     monkeypatch.setattr(EmulatedLayer, "ran", [])
-    monkeypatch.setattr("fastconv.backends.compiled._compiled.Layer", EmulatedLayer)
+    monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", EmulatedLayer)
     monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
-    from fastconv.backends import cython_tiled, winograd
+    from fastconv.adapters import cython_tiled, winograd
 
     for module in (cython_tiled, winograd):
         module._layer.cache_clear()

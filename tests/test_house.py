@@ -20,7 +20,7 @@ FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py"))
 LEAVES = {"spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads"}
 BELOW = {  # part of the package -> the parts that it may import; a leaf may import leaves
     "kernels": {"kernels"},
-    "backends": LEAVES | {"kernels", "backends"},
+    "adapters": LEAVES | {"kernels", "adapters"},
     "registry": LEAVES,
     "planning": LEAVES | {"registry"},
     "pooling": LEAVES | {"kernels", "registry"},
@@ -72,7 +72,7 @@ def test_only_cli_imports_bench(path):
     assert not any(name.startswith("fastconv.bench") for name in imported(path))
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.startswith("backends/")])
+@pytest.mark.parametrize("path", [p for p in FILES if p.startswith("adapters/")])
 def test_backend_is_short(path):
     assert len((ROOT / path).read_text("utf-8").splitlines()) < 300
 

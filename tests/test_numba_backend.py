@@ -19,7 +19,7 @@ import numba
 from numba import types
 
 from fastconv import tuning
-from fastconv.backends import numba_parallel
+from fastconv.adapters import numba_parallel
 from fastconv.kernels import micro_numba, numba_launch, shifted_numba, vector_ir
 from fastconv.spec import parse_layer
 
@@ -201,7 +201,7 @@ print(sum(numba_launch.loops(n, i).cache_hits for n in ("run_tasks", "pack_strip
 
 def test_importing_loads_no_numba_and_starts_no_thread():
     assert run_python("import fastconv, sys; print('numba' in sys.modules)").strip() == "False"
-    code = "import fastconv.backends.numba_parallel, threading; print(threading.active_count())"
+    code = "import fastconv.adapters.numba_parallel, threading; print(threading.active_count())"
     assert run_python(code).strip() == "1"
 
 

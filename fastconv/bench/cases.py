@@ -208,11 +208,16 @@ PROBLEMS = (
     ),
     *_problems(
         "padding modes",
-        *((f"{mode}-{name}", layer, {"padding_mode": mode})
-          for mode in ("reflect", "replicate", "circular")
-          for name, layer in (
-              ("3x3", "ic4ih9iw10oc5k3p1"), ("5x5-stride-2", "n2ic3ih11oc4k5s2pt2pb1pl0pr2"),
-              ("1-D", "ic3iw20oc4k5p2"), ("3-D", "ic2id4ih5iw6oc3k3p1"))),
+        *(
+            (f"{mode}-{name}", layer, {"padding_mode": mode})
+            for mode in ("reflect", "replicate", "circular")
+            for name, layer in (
+                ("3x3", "ic4ih9iw10oc5k3p1"),
+                ("5x5-stride-2", "n2ic3ih11oc4k5s2pt2pb1pl0pr2"),
+                ("1-D", "ic3iw20oc4k5p2"),
+                ("3-D", "ic2id4ih5iw6oc3k3p1"),
+            )
+        ),
         ("replicate-beyond-image", "ic2ih3oc2k3p5", {"padding_mode": "replicate"}),
     ),  # fmt: skip
     *_problems(
@@ -245,8 +250,10 @@ PROBLEMS = (
     ),
     *_problems(
         "epilogues",
-        *((name, "n2ic7ih9oc10k3p1", {"activation": name, "residual": True})
-          for name in ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish")),
+        *(
+            (name, "n2ic7ih9oc10k3p1", {"activation": name, "residual": True})
+            for name in ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish")
+        ),
         ("leaky-relu", "ic7ih9oc10k3p1", {"activation": "leaky_relu", "parameter": 0.2}),
         ("residual-no-bias", "ic7ih9oc10k3p1", {"residual": True, "bias": False}),
         ("residual-NHWC", "ic7ih9oc10k3s2p1", {"residual": True, "layout": _CHANNELS_LAST[2], "activation": "relu"}),
@@ -254,8 +261,10 @@ PROBLEMS = (
     ),  # fmt: skip
     *_problems(
         "integers",
-        *((dtype, "n2ic5ih8oc6k3p1", {"dtype": dtype})
-          for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")),
+        *(
+            (dtype, "n2ic5ih8oc6k3p1", {"dtype": dtype})
+            for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+        ),
         ("uint8-by-int8", "ic5ih8oc6k3s2p1", {"dtype": "uint8", "w_dtype": "int8"}),
         ("int8-relu", "ic6ih8oc4k3p1g2", {"dtype": "int8", "activation": "relu", "residual": True}),
     ),  # fmt: skip

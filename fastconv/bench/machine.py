@@ -113,9 +113,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False
+
+
 def numba_facts() -> dict[str, Any] | None:
     """Numba's threading layers and cache folders, without starting its threads; None without Numba."""
-    if importlib.util.find_spec("numba") is None:
+    if not installed("numba"):
         return None
     config = importlib.import_module("numba").config
     layers = [

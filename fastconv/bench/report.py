@@ -97,7 +97,7 @@ def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
         return "wrong", "", "", "", size, error
     low, high = row["quartile_seconds"]
     spread = f"{100 * (high - low) / row['median_seconds']:.0f} %"
-    return _time(row["median_seconds"]), spread, f"{row['gflops']:.1f}", _percent(row), size, error
+    return _time(row["median_seconds"]), spread, f"{row['gflops']:.3g}", _percent(row), size, error
 
 
 def _time(seconds: float) -> str:
@@ -151,13 +151,14 @@ def markdown(report: Document) -> str:
         parts.append("")
     parts.append(
         "Made by `fastconv bench --json FILE`, then `fastconv bench --readme README.md --from FILE`. In brackets: "
-        f"percent of the machine's FMA peak, probed in the same round. {_REFUSED_MARK}: does not take this layer."
+        f"percent of the machine's FMA peak, probed in the same round (over 100 where an algorithm "
+        f"needs fewer operations than the direct one). {_REFUSED_MARK}: does not take this layer."
     )
     parts += [f"Not here: {row['backend']} ({row['because']})." for row in report["absent"] if not row["case"]]
     return "\n".join(parts)
 
 
-_REFUSED_MARK = "–"  # noqa: RUF001 (an en dash, as tables use it)
+_REFUSED_MARK = "–"
 
 
 def _cell(row: dict[str, Any] | None, best: float | None) -> str:
@@ -165,7 +166,7 @@ def _cell(row: dict[str, Any] | None, best: float | None) -> str:
         return _REFUSED_MARK
     if row["gflops"] is None:
         return "wrong"
-    rate = f"{row['gflops']:.{0 if row['gflops'] >= 10 else 1}f}"
+    rate = f"{row['gflops']:.0f}" if row["gflops"] >= 10 else f"{row['gflops']:.2g}"
     rate = f"**{rate}**" if row["gflops"] == best else rate
     return rate if row["percent_of_peak"] is None else f"{rate} ({_percent(row)})"
 

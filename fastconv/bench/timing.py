@@ -22,6 +22,9 @@ PROBE_MILLISECONDS = 5.0
 BLOCK_SECONDS = 0.02
 """Calls of one contestant in one round last at least this long, so that the clock does not matter."""
 
+BUDGET_SECONDS = 2.0
+"""A contestant that has used so much of a case sits out its later rounds, or the slowest would take the hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -74,12 +77,14 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 def paired_ratios(series: Mapping[str, Series], against: str) -> dict[str, tuple[float, float, float]]:
     """Time of ``against`` over that of each contestant, round by round: lower quartile, median, upper quartile.
 
+    Only rounds that both ran count: one that was out of its budget has fewer.
+
     >>> paired_ratios({"a": Series((1.0, 2.0)), "b": Series((2.0, 4.0))}, "b")["a"]
     (2.0, 2.0, 2.0)
     """
     result = {}
     for name, one in series.items():
-        ratios = [b / a for a, b in zip(one.seconds, series[against].seconds, strict=True)]
+        ratios = [b / a for a, b in zip(one.seconds, series[against].seconds, strict=False)]
         low, high = quartiles(ratios)
         result[name] = (low, statistics.median(ratios), high)
     return result
@@ -103,21 +108,24 @@ def rounds(
     """Time all contestants ``count`` times in turn; yield what is known after each round.
 
     The first call of each (compiling, filling caches and arena) is not counted. The order rotates from round to
-    round, so that nobody always follows the same one.
+    round, so that nobody always follows the same one. Slow contestants stop at `BUDGET_SECONDS`.
     """
     calls = {}
     for name, run in contestants.items():
-        run(1)
-        calls[name] = max(1, round(block / max(run(1), 1e-9)))
+        first = run(1)
+        calls[name] = 1 if first > BUDGET_SECONDS else max(1, round(block / max(run(1), 1e-9)))
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     peaks: dict[str, list[float]] = {name: [] for name in names}
     for number in range(count):
         start = number % max(len(names), 1)
         for name in names[start:] + names[:start]:
+            if sum(seconds[name]) * calls[name] > BUDGET_SECONDS:
+                continue
             if probe is not None:
                 peaks[name].append(probe())
-            contestants[name](1)
+            if calls[name] > 1:  # a single call is longer than what a warm-up would mend
+                contestants[name](1)
             seconds[name].append(contestants[name](calls[name]) / calls[name])
         yield {name: Series(tuple(seconds[name]), tuple(peaks[name])) for name in names}
 

@@ -12,6 +12,7 @@ from typing import Any
 from fastconv import registry
 from fastconv.bench import contest, report
 from fastconv.bench.cases import CASES, PROBLEMS, Case
+from fastconv.bench.machine import installed
 from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, listed, require, thread_count
 
 ROUNDS, QUICK_ROUNDS = 15, 3
@@ -68,9 +69,7 @@ def select(text: str | None, quick: bool) -> list[Case]:
 
 def _contestants(args: argparse.Namespace) -> tuple[list[str], list[contest.Absence]]:
     """The backends to run, and those left out; a backend that was named must be there."""
-    from importlib.util import find_spec
-
-    default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and find_spec("numba"))]
+    default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and installed("numba"))]
     names, absences = contest.present(backend_names(args.backends, default))
     if args.backends is not None and absences:
         raise Failure(f"backend {absences[0].backend!r} is not available: {absences[0].because}")

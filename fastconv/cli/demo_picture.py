@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from fastconv.cli.demo_filters import ORIENTATIONS, vertical_edges
@@ -19,7 +20,7 @@ _GAP = 4  # pixels between maps
 
 def draw(path: Path, photo: np.ndarray, maps: Mapping[str, np.ndarray], rates: Mapping[str, float], title: str) -> None:
     """Write the PNG. ``photo`` (h, w, 3) from 0 to 1; ``maps`` (channels, h, w) by step; ``rates`` in GFLOP/s."""
-    figure = Figure(figsize=(18, 11.4), dpi=110, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(18, 11.4), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     figure.suptitle(title, fontsize=17, fontweight="bold")
     axes = figure.subplots(2, 4)
     _image(axes[0, 0], photo, f"photograph, {photo.shape[1]} x {photo.shape[0]}")

@@ -6,7 +6,6 @@ that a backend that takes only some of the steps can still be compared on those.
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import fastconv
-from fastconv.bench import reference, timing
+from fastconv.bench import machine, reference, timing
 from fastconv.cli import demo_filters
 from fastconv.cli.failure import USAGE, WRONG, Failure
 from fastconv.planning import Plan
@@ -125,7 +124,7 @@ def run_step(step: Step, backend: str, threads: int) -> Run:
         If the backend does not take it.
     """
     naive = backend == "naive"
-    crop = naive and importlib.util.find_spec("numba") is None
+    crop = naive and not machine.installed("numba")
     if crop:
         step = step.cropped(CROP_FLOPS)
     plan = step.plan(backend)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 WRONG, USAGE = 1, 2
@@ -19,7 +18,9 @@ class Failure(Exception):
 
 def require(extra: str, *modules: str) -> None:
     """Fail with the command that brings the missing modules."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    from fastconv.bench.machine import installed
+
+    missing = [name for name in modules if not installed(name)]
     if missing:
         raise Failure(f"{' and '.join(missing)} not installed; run: pip install 'fastconv[{extra}]'")
 

@@ -25,8 +25,8 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from fastconv.adapters.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.arena import Arena
-from fastconv.backends.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.epilogue import finish
 from fastconv.errors import UnsupportedConv
 from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, share, slices
@@ -35,6 +35,7 @@ from fastconv.spec import ConvSpec, Problem
 
 SPECTRA_BYTES = 256 * 2**20
 """Spectra that a plan holds at most; beyond, every call transforms the kernels anew. Not measured: a bound."""
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -128,24 +129,27 @@ def _compute(
 ) -> None:
     """One box of blocks of one image of ``xs`` and ``outs`` (n, channel, d, h, w)."""
     n, box = task
-    low, x, buffer = work.geometry.low, xs[n], buffers.get()
+    low = work.geometry.low
     region = [
         slice(b.start * v, min(b.stop * v, axis.out))
         for b, v, axis in zip(box, work.geometry.valid, low.axes, strict=True)
     ]
-    target = outs[(n, slice(None), *region)]
+    target = outs[n][:, region[0], region[1], region[2]]
     target = target.reshape(*work.w.shape[:2], *target.shape[1:])  # splits an axis: a view
-    strip = _strip(x, work.geometry, box, buffer)
-    touched = _touched(strip, low, target.shape)
-    paste(_convolve(strip, work, buffer[strip.nbytes :]), target)
+    buffer = buffers.get()
+    try:
+        strip = _strip(xs[n], work.geometry, box, buffer)
+        touched = _touched(strip, low, target.shape)
+        paste(_convolve(strip, work, buffer[strip.nbytes :]), target)
+    finally:  # another task may wait for it
+        buffers.put(buffer)
     redo = ~np.isfinite(target).all(axis=1)
     if touched is not None:
         nan, inf = touched
         redo = (redo | inf) & ~nan
         np.copyto(target, np.nan, where=nan[:, None])
     if redo.any():
-        _sum_directly(x, work, region, redo, target)
-    buffers.put(buffer)
+        _sum_directly(xs[n], work, region, redo, target)
 
 
 def _fourier(geometry: Geometry, threads: int) -> Fourier:

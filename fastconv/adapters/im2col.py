@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import tuning
 from fastconv.arena import Arena
-from fastconv.backends.direct import sequential_bound
+from fastconv.adapters.direct import sequential_bound
 from fastconv.epilogue import finish
 from fastconv.lowering import gather, lower, row_chunks
 from fastconv.spec import ConvSpec, Problem

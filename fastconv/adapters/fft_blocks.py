@@ -19,9 +19,9 @@ SMALLEST = {1: 256, 2: 32, 3: 16}
 LARGEST = {1: 32768, 2: 512, 3: 64}
 """Points of a transform per axis, by the number of transformed axes: 4 times the kernel where transforms take most of
 the time, at most 16 channel products in the group (3 times in a depthwise layer, whose images are small), else 2
-times, which keeps the kernels' spectra small. zen5-2, 2026-11: within 15 % of the best of five sizes on 1920x1080 with 15x15, 31x31,
-63x63, and on 64x56x56 dense and depthwise with 15x15 and 31x31. LARGEST keeps a transform in L2; SMALLEST: of 32 points
-few are lost to a 3x3 kernel."""
+times, which keeps the kernels' spectra small. zen5-2, 2026-11: within 25 % of the best of five sizes on 1920x1080 with
+15x15, 31x31, 63x63, and on 64x56x56 dense and depthwise with 15x15 and 31x31. LARGEST keeps a transform in L2;
+SMALLEST: of 32 points few are lost to a 3x3 kernel."""
 
 BLOCK_BYTES = 8 * 2**20
 BLOCKS, BLOCKS_BYTES = 4, 32 * 2**20
@@ -58,6 +58,7 @@ class Geometry:
         """Frequencies per axis."""
         return tuple(s // 2 + 1 if axis == self.real else s for axis, s in enumerate(self.size))
 
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What is done at once: groups, output channels of each, a box of blocks.
@@ -81,6 +82,7 @@ class Chunk:
 
 @lru_cache(maxsize=256)
 def geometry_of(spec: ConvSpec) -> Geometry:
+    """The size of the blocks follows from the layer, so that prepared spectra serve every image."""
     low = lower(spec)
     phases = tuple(len(axis.phases) for axis in low.axes)
     channels = low.icg * math.prod(phases)
@@ -145,4 +147,5 @@ def at_once(problem: Problem, chunk: Chunk, threads: int) -> int:
 
 
 def kernels_at_once(geometry: Geometry, item: int) -> int:
-    return max(SLICE_BYTES // (geometry.channels * math.prod(geometry.spectrum) * 2 * item), 1)
+    """Kernels transformed at a time."""
+    return max(SLICE_BYTES // (max(geometry.channels, 1) * math.prod(geometry.spectrum) * 2 * item), 1)

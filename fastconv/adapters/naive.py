@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.arena import Arena
-from fastconv.backends.direct import sequential_bound
+from fastconv.adapters.direct import sequential_bound
 from fastconv.epilogue import finish
 from fastconv.kernels.naive_loops import naive_any_loops
 from fastconv.lowering import lower

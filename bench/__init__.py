@@ -1,0 +1,1 @@
+"""Benchmarks for asv and pytest-benchmark, over the cases of `fastconv.bench`."""
