@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -52,9 +50,10 @@ def activate(v: np.ndarray, epilogue: Epilogue) -> np.ndarray:
 
 def erf(v: np.ndarray) -> np.ndarray:
     """The error function in ``v``'s own dtype, from SciPy where it is installed."""
-    function: Callable[[np.ndarray], Any]
     try:
-        from scipy.special import erf as function
+        from scipy import special
     except ImportError:
-        function = np.vectorize(math.erf, otypes=[np.float64])
-    return np.asarray(function(v)).astype(v.dtype, copy=False)
+        values = np.vectorize(math.erf, otypes=[np.float64])(v)
+    else:
+        values = special.erf(v)
+    return np.asarray(values).astype(v.dtype, copy=False)

@@ -262,9 +262,7 @@ def judge(
     return Verdict(name, "possible", backend.summary, problem.algorithm, need, bound)
 
 
-def judge_all(
-    spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None, once: bool
-) -> list[Verdict]:
+def judge_all(spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None, once: bool) -> list[Verdict]:
     """Every backend's verdict, best first, with the one that would run marked 'chosen'."""
     rows = [judge(name, spec, epilogue, max_workspace) for name in preference(spec, once)]
     wanted = next((r for r in rows if r.verdict == "possible" and backend in ("auto", r.backend)), None)

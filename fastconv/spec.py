@@ -73,9 +73,7 @@ def check_ints(value: Any, ndim: int, name: str) -> tuple[int, ...]:
 def check_layout(layout: str, ndim: int) -> None:
     """Raise ``ValueError`` unless ``layout`` is one for ``ndim`` spatial axes."""
     if layout not in LAYOUTS[ndim]:
-        raise ValueError(
-            f"layout={layout!r} does not fit {ndim} spatial axes; choose {' or '.join(LAYOUTS[ndim])}"
-        )
+        raise ValueError(f"layout={layout!r} does not fit {ndim} spatial axes; choose {' or '.join(LAYOUTS[ndim])}")
 
 
 @dataclass(frozen=True, slots=True)

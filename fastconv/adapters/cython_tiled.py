@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.arena import Arena
 from fastconv.adapters.compiled import Weights, make_layer, row_blocks
 from fastconv.adapters.direct import sequential_bound
+from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.lowering import lower
 from fastconv.spec import ConvSpec, Epilogue, Problem

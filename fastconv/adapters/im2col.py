@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import tuning
-from fastconv.arena import Arena
 from fastconv.adapters.direct import sequential_bound
+from fastconv.arena import Arena
 from fastconv.epilogue import finish
 from fastconv.lowering import gather, lower, row_chunks
 from fastconv.spec import ConvSpec, Problem

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arena import Arena
 from fastconv.adapters.direct import sequential_bound
+from fastconv.arena import Arena
 from fastconv.epilogue import finish
 from fastconv.kernels.naive_loops import naive_any_loops
 from fastconv.lowering import lower

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import tuning
-from fastconv.arena import ALIGNMENT, Arena
 from fastconv.adapters.direct import sequential_bound
+from fastconv.arena import ALIGNMENT, Arena
 from fastconv.kernels import numba_launch, shifted_numba, vector_ir
 from fastconv.kernels.numba_launch import Shape
 from fastconv.lowering import Axis, Lowered, choose_tile, lower

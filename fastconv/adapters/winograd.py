@@ -12,9 +12,9 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.arena import Arena
 from fastconv.adapters.compiled import Weights, make_layer, row_blocks
 from fastconv.adapters.direct import sequential_bound
+from fastconv.arena import Arena
 from fastconv.errors import UnsupportedConv
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
