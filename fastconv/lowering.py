@@ -44,9 +44,13 @@ class Axis:
         return max(self.tap_offset)
 
     @property
+    def taps(self) -> int:
+        return len(self.tap_offset)
+
+    @property
     def extent(self) -> int:
         """Padded positions that one output spans."""
-        return self.tap_position(len(self.tap_offset) - 1) + 1
+        return self.tap_position(self.taps - 1) + 1
 
     def tap_position(self, tap: int) -> int:
         """Padded position that output 0 reads for a tap."""
@@ -54,7 +58,7 @@ class Axis:
 
     def positions(self, start: int, stop: int) -> np.ndarray:
         """Source of every padded position that outputs start..stop-1 read, shape (taps, stop - start)."""
-        taps = [self.tap_position(tap) for tap in range(len(self.tap_offset))]
+        taps = [self.tap_position(tap) for tap in range(self.taps)]
         return self.source[np.array(taps)[:, None] + self.stride * np.arange(start, stop)]
 
 
@@ -76,7 +80,7 @@ class Lowered:
 
     @property
     def taps(self) -> int:
-        return math.prod(len(axis.tap_offset) for axis in self.axes)
+        return math.prod(axis.taps for axis in self.axes)
 
     @cached_property
     def dense(self) -> bool:
@@ -160,7 +164,7 @@ def _lowered(spec: ConvSpec, axes: list[Axis]) -> Lowered:
 
 def strip_pixels(low: Lowered, rows: int, cols: int) -> int:
     """Pixels of one channel that a block of rows x cols outputs of one d-slice reads, over all phases."""
-    planes = len(low.d.tap_offset) * len(low.h.phases) * len(low.w.phases)
+    planes = low.d.taps * len(low.h.phases) * len(low.w.phases)
     return planes * (rows + low.h.reach) * (cols + low.w.reach)
 
 
@@ -220,13 +224,14 @@ def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: 
     """
     sizes = [s.stop - s.start for s in block]
     spans = [(size - 1) * axis.stride + axis.extent for axis, size in zip(low.axes, sizes, strict=True)]
-    if math.prod(spans) <= math.prod(out.shape[1:]):  # pad once, then every tap is a view
+    if math.prod(spans) <= math.prod(out.shape[1:]):  # pad once; all taps together are one strided view
         starts = [axis.stride * s.start for axis, s in zip(low.axes, block, strict=True)]
         region = _pad(x, [a.source[i : i + n] for a, i, n in zip(low.axes, starts, spans, strict=True)])
-        for tap in np.ndindex(*out.shape[1:4]):
-            at = [axis.tap_position(r) for axis, r in zip(low.axes, tap, strict=True)]
-            view = (slice(i, i + (n - 1) * a.stride + 1, a.stride) for i, n, a in zip(at, sizes, low.axes, strict=True))
-            out[(slice(None), *tap)] = region[(slice(None), *view)]
+        c, *steps = region.strides
+        between = [axis.tap_position(1) - axis.tap_position(0) if axis.taps > 1 else 0 for axis in low.axes]
+        strides = [d * s for d, s in zip(between, steps, strict=True)]
+        strides += [axis.stride * s for axis, s in zip(low.axes, steps, strict=True)]
+        out[...] = np.lib.stride_tricks.as_strided(region, out.shape, (c, *strides), writeable=False)
         return
     tables = [axis.positions(s.start, s.stop) for axis, s in zip(low.axes, block, strict=True)]
     for tap in np.ndindex(*out.shape[1:4]):

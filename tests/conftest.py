@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
 import fastconv
 from fastconv import registry
 from fastconv.errors import UnsupportedConv
-
-# Where a second core is not really there (a quota, a busy host), libgomp's spinning makes Numba's parallel calls
-# ten times slower: the tests took 10 minutes instead of 1. Must be set before Numba starts its threads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 CONVOLUTIONS = {1: fastconv.conv1d, 2: fastconv.conv2d, 3: fastconv.conv3d}
 
