@@ -233,7 +233,9 @@ def preference(spec: ConvSpec, once: bool) -> list[str]:
     """Backends in the order in which ``auto`` would take them for this layer, for one call or for a plan."""
     names = [b.name for b in registry.BACKENDS]
     special = {
-        "fft": spec.taps >= tuning.FFT_MIN_TAPS and set(spec.stride) == {1},
+        "fft": spec.taps >= tuning.FFT_MIN_TAPS
+        and set(spec.stride) == {1}
+        and all(o >= k for o, k in zip(spec.output_size, spec.kernel_size, strict=True)),
         "winograd": not once
         and min(spec.ic // spec.g, spec.oc // spec.g) >= tuning.WINOGRAD_MIN_CHANNELS
         and min(spec.output_size) >= tuning.WINOGRAD_MIN_SIZE,
