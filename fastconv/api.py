@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fastconv import arrays, planning, registry
+from fastconv.arguments import Pair, check_int, check_ints, check_layout, named_padding
 from fastconv.planning import Explanation, Plan
-from fastconv.spec import AXES, ConvSpec, Epilogue, Pair, check_int, check_ints, check_layout, named_padding
+from fastconv.spec import AXES, ConvSpec, Epilogue
 
 Padding = int | str | Sequence[int] | Sequence[Pair]
 Activation = str | tuple[str, float] | None

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.spec import ConvSpec, Pair, parse_layer  # noqa: F401 (parse_layer: the doctest)
+from fastconv.arguments import Pair
+from fastconv.spec import ConvSpec, parse_layer  # noqa: F401 (parse_layer: the doctest)
 
 
 @dataclass(frozen=True, eq=False)

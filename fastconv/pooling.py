@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import arrays
-from fastconv.spec import AXES, LAYOUTS, PoolSpec, check_ints, check_layout
+from fastconv.arguments import LAYOUTS, check_ints, check_layout
+from fastconv.spec import AXES, PoolSpec
 
 Ints = int | tuple[int, ...]
 Index = tuple[Any, ...]

@@ -7,17 +7,14 @@ numbers against each other happen here, once. Axes run outermost first: (d, h, w
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-Pair = tuple[int, int]
+from fastconv.arguments import LAYOUTS, Pair, check_layout, named_padding
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 ACCURACIES = ("exact", "high", "fast")
-LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 AXES = "dhw"
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
 ACCUMULATOR = {
@@ -49,31 +46,6 @@ class Epilogue:
             raise ValueError(
                 f"activation={self.activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)} or None"
             )
-
-
-def check_int(value: Any, name: str) -> int:
-    """``value`` as an int, or a ``TypeError`` that names the argument."""
-    try:
-        if not isinstance(value, bool) and type(value).__name__ != "bool_":  # Python's and NumPy's
-            return operator.index(value)
-    except TypeError:  # an array of several ints has __index__ too
-        pass
-    raise TypeError(f"{name}={value!r} must be an int")
-
-
-def check_ints(value: Any, ndim: int, name: str) -> tuple[int, ...]:
-    """One int for each of ``ndim`` axes, or an error that names the argument."""
-    if not isinstance(value, (tuple, list)):
-        return (check_int(value, name),) * ndim
-    if len(value) != ndim:
-        raise ValueError(f"{name}={value!r} has {len(value)} entries; expected an int or {ndim} of them")
-    return tuple(check_int(v, name) for v in value)
-
-
-def check_layout(layout: str, ndim: int) -> None:
-    """Raise ``ValueError`` unless ``layout`` is one for ``ndim`` spatial axes."""
-    if layout not in LAYOUTS[ndim]:
-        raise ValueError(f"layout={layout!r} does not fit {ndim} spatial axes; choose {' or '.join(LAYOUTS[ndim])}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,27 +235,6 @@ class ConvSpec:
         parts += _axis_text("d", self.dilation, short="d", default=1)
         parts.append(f"g{self.g}" * (self.g != 1))
         return "".join(parts)
-
-
-def named_padding(name: str, size: int, kernel: int, stride: int, dilation: int, ndim: int) -> Pair:
-    """The (before, after) padding of one axis that a name such as 'same' means for a layer of ``ndim`` axes."""
-    reach = (kernel - 1) * dilation
-    match name:
-        case "valid":
-            return 0, 0
-        case "full":
-            return reach, reach
-        case "same" | "same_lower":
-            steps = max(stride, 1)  # a stride below 1 is refused by the spec
-            total = max((-(-size // steps) - 1) * steps + reach + 1 - size, 0)
-            less, more = total // 2, total - total // 2
-            return (less, more) if name == "same" else (more, less)
-        case "causal" if ndim == 1:
-            return reach, 0
-    raise ValueError(
-        f"padding={name!r} is unknown; choose 'valid', 'same', 'same_lower', 'full'"
-        + (" or 'causal'" if ndim == 1 else " ('causal' is for conv1d)")
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from fastconv import registry
 
 ROOT = Path(fastconv.__file__).parent
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py"))
-LEAVES = {"spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads"}
+LEAVES = {"arguments", "spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads"}
 BELOW = {  # part of the package -> the parts that it may import; a leaf may import leaves
     "kernels": {"kernels"},
     "adapters": LEAVES | {"kernels", "adapters"},

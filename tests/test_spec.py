@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv
-from fastconv.spec import ACCUMULATOR, LAYOUTS, ConvSpec, PoolSpec, parse_layer
+from fastconv.arguments import LAYOUTS
+from fastconv.spec import ACCUMULATOR, ConvSpec, PoolSpec, parse_layer
 
 small = st.integers(1, 4)
 
