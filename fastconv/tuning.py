@@ -62,3 +62,27 @@ NUMBA_BLOCKS = {
 }
 """Vector registers -> numba's register blocks: output channels, vectors of pixels, share of the peak. zen5-2,
 2026-11."""
+
+FFT_FEW_PRODUCTS = 16
+FFT_SMALLEST = {1: 256, 2: 32, 3: 16}
+FFT_LARGEST = {1: 32768, 2: 512, 3: 64}
+"""Points of a transform per axis, by the number of transformed axes: 4 times the kernel where transforms take most of
+the time, at most 16 channel products in the group (3 times in a depthwise layer, whose images are small), else 2
+times, which keeps the kernels' spectra small. zen5-2, 2026-11: within 30 % of the best of five sizes on 1920x1080 with
+15x15, 31x31, 63x63, and on 64x56x56 dense and depthwise with 15x15 and 31x31. FFT_LARGEST keeps a transform in L2;
+FFT_SMALLEST: of 32 points few are lost to a 3x3 kernel."""
+
+FFT_BLOCK_BYTES = 8 * 2**20
+FFT_BLOCKS, FFT_BLOCKS_BYTES = 4, 32 * 2**20
+"""Bytes of a chunk where max_workspace says nothing; more where that holds less than 4 blocks, up to 32 MB, because a
+product with one block is bound by memory. zen5-2, two threads, busy, 2026-11: 4 and 8 MB alike on 1920x1080 with
+31x31 (13 and 12 ms), 2 and 16 MB took 19 ms."""
+
+FFT_KERNEL_BYTES, FFT_SLICE_BYTES = 64 * 2**20, 4 * 2**20
+"""Spectra of kernels held by a call without a plan, and of those transformed at a time. Not measured: bounds."""
+
+FFT_REPAIR_BYTES = 2**20
+"""Columns of outputs that are summed directly, at a time."""
+
+FFT_SPECTRA_BYTES = 256 * 2**20
+"""Spectra that a plan holds at most; beyond, every call transforms the kernels anew. Not measured: a bound."""

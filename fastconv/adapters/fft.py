@@ -25,6 +25,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from fastconv import tuning
 from fastconv.adapters.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.arena import Arena
 from fastconv.epilogue import finish
@@ -32,9 +33,6 @@ from fastconv.errors import UnsupportedConv
 from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, share, slices
 from fastconv.lowering import Lowered
 from fastconv.spec import ConvSpec, Problem
-
-SPECTRA_BYTES = 256 * 2**20
-"""Spectra that a plan holds at most; beyond, every call transforms the kernels anew. Not measured: a bound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +90,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     geometry = geometry_of(spec)
     w = (w if borrow else w.copy()).reshape(spec.g, spec.oc // spec.g, *w.shape[1:])
     nbytes = spec.oc * geometry.channels * math.prod(geometry.spectrum) * 2 * w.itemsize
-    if borrow or nbytes > SPECTRA_BYTES or not w.size:
+    if borrow or nbytes > tuning.FFT_SPECTRA_BYTES or not w.size:
         return State(w, bias, None)
     with np.errstate(all="ignore"):  # an overflow is found, and mended, in the outputs
         return State(w, bias, _spectra(w, geometry, 1))

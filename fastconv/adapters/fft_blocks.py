@@ -8,32 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv import tuning
 from fastconv.kernels.fourier import fast_length
 from fastconv.lowering import Lowered, lower
 from fastconv.spec import ConvSpec, Problem
 
 Sizes = tuple[int, ...]  # one number for each of d, h, w
-
-FEW_PRODUCTS = 16
-SMALLEST = {1: 256, 2: 32, 3: 16}
-LARGEST = {1: 32768, 2: 512, 3: 64}
-"""Points of a transform per axis, by the number of transformed axes: 4 times the kernel where transforms take most of
-the time, at most 16 channel products in the group (3 times in a depthwise layer, whose images are small), else 2
-times, which keeps the kernels' spectra small. zen5-2, 2026-11: within 30 % of the best of five sizes on 1920x1080 with
-15x15, 31x31, 63x63, and on 64x56x56 dense and depthwise with 15x15 and 31x31. LARGEST keeps a transform in L2;
-SMALLEST: of 32 points few are lost to a 3x3 kernel."""
-
-BLOCK_BYTES = 8 * 2**20
-BLOCKS, BLOCKS_BYTES = 4, 32 * 2**20
-"""Bytes of a chunk where max_workspace says nothing; more where that holds less than 4 blocks, up to 32 MB, because a
-product with one block is bound by memory. zen5-2, two threads, busy, 2026-11: 4 and 8 MB alike on 1920x1080 with
-31x31 (13 and 12 ms), 2 and 16 MB took 19 ms."""
-
-KERNEL_BYTES, SLICE_BYTES = 64 * 2**20, 4 * 2**20
-"""Spectra of kernels held by a call without a plan, and of those transformed at a time. Not measured: bounds."""
-
-REPAIR_BYTES = 2**20
-"""Columns of outputs that are summed directly, at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +68,11 @@ def geometry_of(spec: ConvSpec) -> Geometry:
     channels = low.icg * math.prod(phases)
     widths = [axis.reach + 1 for axis in low.axes]
     wide = [axis for axis in range(3) if widths[axis] > 1]
-    times = 2 if len(wide) == 3 or channels * low.ocg > FEW_PRODUCTS else 4 if low.g == 1 else 3
+    times = 2 if len(wide) == 3 or channels * low.ocg > tuning.FFT_FEW_PRODUCTS else 4 if low.g == 1 else 3
     size = [1, 1, 1]
     for axis in wide:
-        wanted = min(times * widths[axis], LARGEST[len(wide)])
-        size[axis] = fast_length(max(wanted, 2 * widths[axis], SMALLEST[len(wide)]))
+        wanted = min(times * widths[axis], tuning.FFT_LARGEST[len(wide)])
+        size[axis] = fast_length(max(wanted, 2 * widths[axis], tuning.FFT_SMALLEST[len(wide)]))
     valid = tuple(s - width + 1 for s, width in zip(size, widths, strict=True))
     blocks = tuple(-(-axis.out // v) for axis, v in zip(low.axes, valid, strict=True))
     real = wide[-1] if wide else 2
@@ -116,7 +96,10 @@ def chunk_of(problem: Problem, prepared: bool) -> Chunk:
     groups, rows = low.g, max(low.ocg, 1)
     if limit is None:
         one = sum(block(rows))
-        room, kernel_room = max(BLOCK_BYTES, one, min(BLOCKS * one, BLOCKS_BYTES)), KERNEL_BYTES
+        room, kernel_room = (
+            max(tuning.FFT_BLOCK_BYTES, one, min(tuning.FFT_BLOCKS * one, tuning.FFT_BLOCKS_BYTES)),
+            tuning.FFT_KERNEL_BYTES,
+        )
     else:
         room, kernel_room = limit * 3 // 8, limit // 2
     while groups > 1 and (kernel_bytes(groups * rows) > kernel_room or groups * sum(block(rows)) > room):
@@ -131,7 +114,7 @@ def chunk_of(problem: Problem, prepared: bool) -> Chunk:
     kept, passing = (groups * math.prod(box) * part for part in block(rows))
     # One output summed directly: its pixels as they are and in float64, a mask, positions.
     pixel = spec.terms * (item + 8) + 2 * spec.taps + 32 * sum(spec.kernel_size)
-    pixels = max(min(REPAIR_BYTES, room // 2) // pixel, 1)
+    pixels = max(min(tuning.FFT_REPAIR_BYTES, room // 2) // pixel, 1)
     marks = 12 * groups * math.prod(box) * math.prod(geometry.valid)
     passing = max(passing, pixels * pixel + marks)
     return Chunk(groups, rows, box, pixels, kernel_bytes(groups * rows), kept, passing)
@@ -148,4 +131,4 @@ def at_once(problem: Problem, chunk: Chunk, threads: int) -> int:
 
 def kernels_at_once(geometry: Geometry, item: int) -> int:
     """Kernels transformed at a time."""
-    return max(SLICE_BYTES // (max(geometry.channels, 1) * math.prod(geometry.spectrum) * 2 * item), 1)
+    return max(tuning.FFT_SLICE_BYTES // (max(geometry.channels, 1) * math.prod(geometry.spectrum) * 2 * item), 1)
