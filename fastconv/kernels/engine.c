@@ -64,7 +64,7 @@ static struct {
     task_fn task;
     void *context;
     i64 count;
-    int threads;
+    atomic_int threads;
     atomic_ullong state;
     atomic_llong next;
     atomic_int sleepers;
