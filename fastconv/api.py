@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fastconv import arrays, planning, registry
-from fastconv.arguments import Pair, check_int, check_ints, check_layout, named_padding
+from fastconv.arguments import Pair, check_bool, check_int, check_ints, check_layout, named_padding
 from fastconv.planning import Explanation, Plan
-from fastconv.spec import AXES, ConvSpec, Epilogue
+from fastconv.spec import ACCUMULATOR, AXES, ConvSpec, Epilogue
 
 Padding = int | str | Sequence[int] | Sequence[Pair]
 Activation = str | tuple[str, float] | None
@@ -38,15 +38,18 @@ class Call:
     max_workspace: int | None
     resize: str | None  # the name of a padding that depends on the size of the image
 
+    def request(self, threads: int | None = None) -> planning.Request:
+        return planning.Request(
+            self.spec, self.epilogue, self.max_workspace, threads, lambda: bool(np.isfinite(self.w).all())
+        )
+
     def plan(self, borrow: bool, threads: int | None = None) -> Plan:
         w = self.w.reshape(self.w.shape[:2] + (1,) * (3 - self.spec.ndim) + self.w.shape[2:])
         bias = self.bias
         if bias is not None and not borrow:
             bias = bias.copy()
             bias.setflags(write=False)
-        problem, name, state = planning.choose(
-            self.spec, self.epilogue, self.backend, (w, bias), self.max_workspace, borrow, threads
-        )
+        problem, name, state = planning.choose(self.request(threads), self.backend, (w, bias), borrow)
         borrowed = [("w", w)] + ([("bias", bias)] if bias is not None else []) if borrow else []
         return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed), self.resize)
 
@@ -92,7 +95,7 @@ def conv2d(
     backend : str
         'auto', 'naive', 'im2col', 'numba', 'cython', 'winograd' or 'fft'. A named backend runs or raises.
     accuracy : {'exact', 'high', 'fast'}
-        'exact': direct sums only.
+        'exact': direct sums only. 'high' and 'fast' allow winograd and fft too, alike for now.
     max_workspace : int, optional
         Bytes of scratch that the call may take.
     threads : int, optional
@@ -209,7 +212,7 @@ def plan(
     """
     weights = arrays.take(w, "w")
     x_shape = planning.check_shape(x_shape)
-    ndim, name = _spatial_axes(weights, x_shape), np.dtype(dtype or weights.dtype).name
+    ndim, name = _spatial_axes(weights), _dtype_name(dtype or weights.dtype)
     call = _shaped_call(ndim, x_shape, name, weights, bias, stride, padding, dilation, groups, padding_mode, layout,
                         activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
     return call.plan(borrow=False)
@@ -234,7 +237,12 @@ def explain(
     Returns
     -------
     Explanation
-        Prints as a table; ``.to_dict()`` for programs; ``.chosen`` is the name of the backend.
+        Prints as a table; ``.to_dict()`` for programs; ``.chosen`` is the name of the backend, or ``None``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`; a refusal is an answer here, not an error.
 
     Examples
     --------
@@ -243,15 +251,15 @@ def explain(
     ('im2col', ['needs a 3x3 kernel; got 5x5'])
     """
     weights = arrays.take(w, "w")
-    if isinstance(x_or_shape, tuple):
+    if isinstance(x_or_shape, (tuple, list)):
         shape, dtype = planning.check_shape(x_or_shape), weights.dtype.name
     else:
         x = arrays.take(x_or_shape, "x_or_shape")
         shape, dtype = x.shape, x.dtype.name
-    call = _shaped_call(_spatial_axes(weights, shape), shape, dtype, weights, bias, stride, padding, dilation, groups,
+    call = _shaped_call(_spatial_axes(weights), shape, dtype, weights, bias, stride, padding, dilation, groups,
                         padding_mode, layout, activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
-    once = not isinstance(x_or_shape, tuple)
-    rows = planning.judge_all(call.spec, call.epilogue, call.backend, call.max_workspace, once)
+    once = not isinstance(x_or_shape, (tuple, list))
+    rows = planning.judge_all(call.request(), call.backend, once)
     return Explanation(call.spec, tuple(rows))
 
 
@@ -259,7 +267,8 @@ def explain_spec(
     spec: ConvSpec, epilogue: Epilogue | None = None, backend: str = "auto", max_workspace: int | None = None
 ) -> Explanation:
     """`explain` of a plan for a layer given as a spec, as `parse_layer` returns it."""
-    rows = planning.judge_all(spec, epilogue or Epilogue(), _check_backend(backend), max_workspace, once=False)
+    request = planning.Request(spec, epilogue or Epilogue(), max_workspace)
+    rows = planning.judge_all(request, _check_backend(backend), once=False)
     return Explanation(spec, tuple(rows))
 
 
@@ -290,7 +299,7 @@ def _shaped_call(
     spec = ConvSpec(n, ic, w.shape[0], size, kernel, strides, pads, dilations, g, padding_mode, layout, dtype,
                     w.dtype.name, accuracy)  # fmt: skip
     epilogue = _epilogue(activation, spec)
-    if flip_kernel:
+    if check_bool(flip_kernel, "flip_kernel"):
         w = w[(slice(None), slice(None)) + (slice(None, None, -1),) * ndim]
     limit = None if max_workspace is None else check_int(max_workspace, "max_workspace")
     if limit is not None and limit < 0:
@@ -299,7 +308,7 @@ def _shaped_call(
     return Call(spec, epilogue, w, _bias(bias, spec), x_shape, _check_backend(backend), limit, resize)
 
 
-def _spatial_axes(w: np.ndarray, x_shape: tuple[int, ...]) -> int:
+def _spatial_axes(w: np.ndarray) -> int:
     """Spatial axes of a layer: (oc, ic, k...) has two more; of rank 1 or 2 it is a plain kernel.
 
     Rank 3 with an ``x`` of rank 3 reads as 1-D: a plain 3-D kernel needs its first two axes written out.
@@ -324,8 +333,22 @@ def _check_ranks(ndim: int, x_shape: tuple[int, ...], w: np.ndarray) -> np.ndarr
 
 
 def _check_dtypes(x: str, w: str) -> None:
+    for name, dtype in (("x", x), ("w", w)):
+        if dtype not in ACCUMULATOR:
+            raise TypeError(f"{name} has dtype {dtype}, which no backend computes; supported: {', '.join(ACCUMULATOR)}")
     if x != w and {x, w} != {"int8", "uint8"}:
-        raise TypeError(f"x has dtype {x} and w has {w}; convert one of them: w.astype({x!r})")
+        remedy = f"x.astype({w!r})" if w.startswith("float") else f"w.astype({x!r})"
+        raise TypeError(f"x has dtype {x} and w has {w}; convert one of them: {remedy}")
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype={dtype!r} is no dtype; supported: {', '.join(ACCUMULATOR)}") from None
+    if not found.isnative:
+        raise TypeError(f"dtype={dtype!r} has another byte order; pass {found.name!r}")
+    return str(found.name)
 
 
 def _bias(bias: Array | None, spec: ConvSpec) -> np.ndarray | None:
@@ -346,9 +369,13 @@ def _epilogue(activation: Activation, spec: ConvSpec) -> Epilogue:
     epilogue = Epilogue(name, 0.0)
     if name == "leaky_relu":
         slope = _LEAKY_SLOPE if parameter is None else parameter
-        if isinstance(slope, (str, bool)) or not hasattr(slope, "__float__"):
+        try:
+            number = None if isinstance(slope, (str, bool)) else float(slope)
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None:
             raise TypeError(f"activation={activation!r}: the slope must be a number")
-        epilogue = Epilogue(name, float(slope))
+        epilogue = Epilogue(name, number)
     elif parameter is not None:
         raise ValueError(f"activation={activation!r}: only 'leaky_relu' takes a parameter")
     if spec.acc_dtype.startswith(("int", "uint")) and name not in (None, "relu", "relu6"):

@@ -43,8 +43,9 @@ class Arena:
             yield buffer
         finally:
             with self._lock:
-                if buffer.size + sum(b.size for b in self._free) <= self.limit:
-                    self._free.append(buffer)
+                self._free.append(buffer)
+                while sum(b.size for b in self._free) > self.limit:
+                    self._free.pop(0)  # the one that has waited longest
 
     def _take(self, nbytes: int) -> np.ndarray:
         with self._lock:

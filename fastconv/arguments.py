@@ -20,6 +20,13 @@ def check_int(value: Any, name: str) -> int:
     raise TypeError(f"{name}={value!r} must be an int")
 
 
+def check_bool(value: Any, name: str) -> bool:
+    """``value`` as a bool, or a ``TypeError`` that names the argument."""
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value)
+    raise TypeError(f"{name}={value!r} must be True or False")
+
+
 def check_ints(value: Any, ndim: int, name: str) -> tuple[int, ...]:
     """One int for each of ``ndim`` axes, or an error that names the argument."""
     if not isinstance(value, (tuple, list)):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
-from fastconv.spec import Epilogue
+from fastconv import tuning
+from fastconv.spec import Epilogue, Problem
+
+_TEMPORARIES = 6  # arrays that the longest formula of `activate` holds at a time
 
 
 def finish(out: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, epilogue: Epilogue) -> None:
@@ -16,8 +20,24 @@ def finish(out: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None
     if residual is not None:
         out += residual
     if epilogue.activation is not None:
-        for image in out:
-            image[...] = activate(image, epilogue)
+        for plane in (plane for image in out for channel in image for plane in channel):
+            for part in _parts(plane):
+                part[...] = activate(part, epilogue)
+
+
+def workspace_bytes(problem: Problem) -> int:
+    """Bytes that `finish` takes for temporaries."""
+    return 0 if problem.epilogue.activation is None else _TEMPORARIES * tuning.EPILOGUE_BYTES
+
+
+def _parts(plane: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces of a plane (h, w) of at most ``EPILOGUE_BYTES``, as float64."""
+    elements = tuning.EPILOGUE_BYTES // 8
+    cols = min(plane.shape[1], elements)
+    rows = max(elements // max(cols, 1), 1)
+    for y in range(0, plane.shape[0], rows):
+        for x in range(0, plane.shape[1], max(cols, 1)):
+            yield plane[y : y + rows, x : x + cols]
 
 
 def activate(v: np.ndarray, epilogue: Epilogue) -> np.ndarray:

@@ -182,9 +182,11 @@ def choose_tile(low: Lowered, pixels: int, threads: int, oc_unit: int) -> Tile:
         cols = -(-cols // 2)
     outer = low.n * low.g * low.d.out * -(-low.w.out // cols)
     uneven = None
-    for fewer in sorted({-(-low.h.out // count) for count in range(1, low.h.out + 1)}, reverse=True):
+    least = -(-low.h.out // rows)
+    for count in range(least, min(max(least, 4 * threads), low.h.out) + 1):
+        fewer = -(-low.h.out // count)
         blocks = -(-low.h.out // fewer)
-        if fewer > rows or (outer * blocks) % threads and outer * blocks < 4 * threads:
+        if (outer * blocks) % threads and outer * blocks < 4 * threads:
             continue
         even = Tile(fewer, cols, max(low.ocg, 1))
         if outer * blocks >= 4 * threads or fewer * blocks * 16 <= low.h.out * 17:

@@ -1,13 +1,14 @@
 """Decide once, run often: `choose` picks a backend, `Plan` freezes the decision, `explain` shows it.
 
 A plan is immutable and may be called from several threads at once. Refusals come from
-`registry.why_not` and from the backend's own ``prepare``; nothing is tried silently in its place
-unless the caller asked for ``backend="auto"``.
+`registry.why_not`; nothing is tried silently in a backend's place unless the caller asked for
+``backend="auto"``.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -111,7 +112,7 @@ class Plan:
         if added is not None and (added.shape != self.out_shape or arrays.NAMES[added.dtype] != spec.acc_dtype):
             raise ValueError(
                 f"residual has shape {added.shape} and dtype {added.dtype.name}; "
-                f"the result has {self.out_shape} and {spec.acc_dtype}"
+                f"pass one like the result: {self.out_shape} and {spec.acc_dtype}"
             )
         workers = get_num_threads() if threads is None else check_threads(threads)
         if out is None:
@@ -158,9 +159,9 @@ class Explanation:
     rows: tuple[Verdict, ...]
 
     @property
-    def chosen(self) -> str:
-        """Name of the backend that would run."""
-        return next(row.backend for row in self.rows if row.verdict == "chosen")
+    def chosen(self) -> str | None:
+        """Name of the backend that would run, or ``None``."""
+        return next((row.backend for row in self.rows if row.verdict == "chosen"), None)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, for JSON."""
@@ -243,20 +244,32 @@ def preference(spec: ConvSpec, once: bool) -> list[str]:
     return [n for n in names if special.get(n, True)] + [n for n in names if not special.get(n, True)]
 
 
-def judge(
-    name: str, spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None, threads: int | None = None
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the backends are judged by: the layer, and what the caller said beside it."""
+
+    spec: ConvSpec
+    epilogue: Epilogue
+    max_workspace: int | None = None
+    threads: int | None = None
+    finite: Callable[[], bool] = lambda: True  # whether the weights are; asked only where it matters
+
+
+def judge(name: str, request: Request) -> Verdict:
     """'possible', 'refused' or 'missing' for one backend, with the reason."""
-    backend = registry.find(name)
+    backend, spec, max_workspace = registry.find(name), request.spec, request.max_workspace
     reason = registry.why_not(backend.capabilities, spec)
+    if reason is None and backend.capabilities.finite_weights and not request.finite():
+        reason = registry.NON_FINITE
     if reason is not None:
         return Verdict(name, "refused", reason)
     try:
         module = backend.load()
     except BackendUnavailable as error:
         return Verdict(name, "missing", error.reason)
-    problem = Problem(spec, epilogue, module.algorithm(spec), max_workspace)
-    need = module.workspace_bytes(problem, get_num_threads() if threads is None else check_threads(threads))
+    problem = Problem(spec, request.epilogue, module.algorithm(spec), max_workspace)
+    threads = get_num_threads() if request.threads is None else check_threads(request.threads)
+    need = module.workspace_bytes(problem, threads)
     bound = module.error_bound(problem)
     if max_workspace is not None and need > max_workspace:
         text = f"needs {need:,} bytes of workspace; got max_workspace={max_workspace:,}"
@@ -264,22 +277,14 @@ def judge(
     return Verdict(name, "possible", backend.summary, problem.algorithm, need, bound)
 
 
-def judge_all(spec: ConvSpec, epilogue: Epilogue, backend: str, max_workspace: int | None, once: bool) -> list[Verdict]:
+def judge_all(request: Request, backend: str, once: bool) -> list[Verdict]:
     """Every backend's verdict, best first, with the one that would run marked 'chosen'."""
-    rows = [judge(name, spec, epilogue, max_workspace) for name in preference(spec, once)]
+    rows = [judge(name, request) for name in preference(request.spec, once)]
     wanted = next((r for r in rows if r.verdict == "possible" and backend in ("auto", r.backend)), None)
     return [replace(r, verdict="chosen") if r is wanted else r for r in rows]
 
 
-def choose(
-    spec: ConvSpec,
-    epilogue: Epilogue,
-    backend: str,
-    constants: Constants,
-    max_workspace: int | None,
-    borrow: bool,
-    threads: int | None = None,
-) -> tuple[Problem, str, Any]:
+def choose(request: Request, backend: str, constants: Constants, borrow: bool) -> tuple[Problem, str, Any]:
     """The problem, the name and the prepared state of the backend that will run.
 
     Raises
@@ -287,26 +292,19 @@ def choose(
     UnsupportedConv, BackendUnavailable
         If the named backend (or, for 'auto', every backend) refuses, with its reason.
     """
-    names = preference(spec, once=borrow) if backend == "auto" else [registry.find(backend).name]
-    refusal: Exception | None = None
-    for name in names:
-        row = judge(name, spec, epilogue, max_workspace, threads)
+    spec = request.spec
+    rows = []
+    for name in preference(spec, once=borrow) if backend == "auto" else [registry.find(backend).name]:
+        row = judge(name, request)
         if row.verdict == "possible":
-            problem = Problem(spec, epilogue, row.algorithm, max_workspace)
-            try:
-                return problem, name, registry.find(name).load().prepare(spec, constants, borrow)
-            except UnsupportedConv as error:
-                row = Verdict(name, "refused", error.reason)
-        error_type = UnsupportedConv if row.verdict == "refused" else BackendUnavailable
-        if backend != "auto":
-            raise error_type(name, row.because, _able(spec, epilogue, max_workspace, name))
-        refusal = refusal or error_type(name, row.because)
-    raise refusal or UnsupportedConv(backend, "has no backend to choose from")
-
-
-def _able(spec: ConvSpec, epilogue: Epilogue, max_workspace: int | None, but: str) -> tuple[str, ...]:
-    rows = [judge(b.name, spec, epilogue, max_workspace) for b in registry.BACKENDS if b.name != but]
-    return tuple(sorted(row.backend for row in rows if row.verdict == "possible"))
+            problem = Problem(spec, request.epilogue, row.algorithm, request.max_workspace)
+            return problem, name, registry.find(name).load().prepare(spec, constants, borrow)
+        rows.append(row)
+    first = rows[0]
+    others = [judge(b.name, request) for b in registry.BACKENDS if b.name != first.backend]
+    able = tuple(sorted(row.backend for row in others if row.verdict == "possible"))
+    error = UnsupportedConv if first.verdict == "refused" else BackendUnavailable
+    raise error(first.backend, first.because, able)
 
 
 def _check_workspace(module: Any, backend: str, problem: Problem, threads: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import arrays
-from fastconv.arguments import LAYOUTS, check_ints, check_layout
+from fastconv.arguments import LAYOUTS, check_bool, check_ints, check_layout
 from fastconv.spec import AXES, PoolSpec
 
 Ints = int | tuple[int, ...]
@@ -191,12 +191,13 @@ def _avg_pool(
         raise TypeError(f"x has dtype {array.dtype.name}, whose mean is no integer; convert with x.astype('float32')")
     divisor: np.ndarray | int
     if divisor_override is None:
-        counts = [_counts(spec, axis, count_include_pad) for axis in range(ndim)]
+        include = check_bool(count_include_pad, "count_include_pad")
+        counts = [_counts(spec, axis, include) for axis in range(ndim)]
         divisor = functools.reduce(np.multiply.outer, counts).astype(array.dtype)
     else:
         (divisor,) = check_ints(divisor_override, 1, "divisor_override")
-        if divisor == 0:
-            raise ValueError("divisor_override=0 would divide by zero; pass None or another number")
+        if divisor == 0 or abs(divisor) >= 2**63:
+            raise ValueError(f"divisor_override={divisor} is 0 or beyond 64 bits; pass None or another number")
     result = _result(array, spec, layout, out)
     source, total = _channels_first(array, ndim, layout), _channels_first(result, ndim, layout)
     total[...] = 0
@@ -226,7 +227,7 @@ def _read(
     kernel = check_ints(kernel_size, ndim, "kernel_size")
     steps = kernel if stride is None else check_ints(stride, ndim, "stride")
     pads, dilations = check_ints(padding, ndim, "padding"), check_ints(dilation, ndim, "dilation")
-    return array, PoolSpec(batch, c, size, kernel, steps, pads, dilations, bool(ceil_mode))
+    return array, PoolSpec(batch, c, size, kernel, steps, pads, dilations, check_bool(ceil_mode, "ceil_mode"))
 
 
 def _result(x: np.ndarray, spec: PoolSpec, layout: str, out: np.ndarray | None) -> np.ndarray:

@@ -17,6 +17,7 @@ from fastconv.spec import ACCUMULATOR, ConvSpec
 FLOATS = ("float32", "float64")
 EVERY_DTYPE = tuple(ACCUMULATOR)
 COMPILED = "fastconv.kernels._compiled"
+NON_FINITE = "needs finite weights; w has Inf or NaN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Capabilities:
     """What a backend computes; ``None`` means anything.
 
     ``accurate`` lists the values of ``accuracy`` that it may serve. ``reproducible``: same bits whatever
-    the number of threads and the batch.
+    the number of threads and the batch. ``finite_weights``: refuses weights with Inf or NaN.
     """
 
     dtypes: tuple[str, ...] = FLOATS
@@ -34,6 +35,7 @@ class Capabilities:
     dilation: int | None = None
     ops: tuple[str, ...] = ("forward",)
     accurate: tuple[str, ...] = ("exact", "high", "fast")
+    finite_weights: bool = False
     reproducible: bool = True
 
 
@@ -80,11 +82,12 @@ _COMPILE = "install fastconv with 'pip install .' (a source tree alone has no co
 BACKENDS: list[Backend] = [
     Backend(
         "fft", "fastconv.adapters.fft", "products of spectra; for large kernels",
-        Capabilities(accurate=("high", "fast")),
+        Capabilities(accurate=("high", "fast"), finite_weights=True),
     ),
     Backend(
         "winograd", "fastconv.adapters.winograd", "F(2,3) and F(4,3): fewer products for 3x3",
-        Capabilities(ndim=(2,), kernel=(3, 3), stride=1, dilation=1, accurate=("high", "fast")),
+        Capabilities(ndim=(2,), kernel=(3, 3), stride=1, dilation=1, accurate=("high", "fast"),
+                     finite_weights=True),
         COMPILED, _COMPILE,
     ),
     Backend(

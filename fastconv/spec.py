@@ -16,6 +16,7 @@ from fastconv.arguments import LAYOUTS, Pair, check_layout, named_padding
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 ACCURACIES = ("exact", "high", "fast")
 AXES = "dhw"
+LARGEST_AXIS = 2**31 - 1
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
 ACCUMULATOR = {
     "float32": "float32",
@@ -97,8 +98,14 @@ class ConvSpec:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; sizes are at least 0")
         for name in ("stride", "dilation", "kernel_size"):
             for value in getattr(self, name):
-                if value < 1:
-                    raise ValueError(f"{name}={getattr(self, name)} has {value}; every entry must be at least 1")
+                if not 1 <= value <= LARGEST_AXIS:
+                    rule = f"every entry must be at least 1 and at most {LARGEST_AXIS}"
+                    raise ValueError(f"{name}={getattr(self, name)} has {value}; {rule}")
+        for size, pair in zip(self.input_size, self.padding, strict=True):
+            if size + sum(pair) > LARGEST_AXIS:
+                raise ValueError(
+                    f"an axis of {size} elements with padding={pair} is longer than {LARGEST_AXIS}; cut the image"
+                )
         if any(side < 0 for pair in self.padding for side in pair):
             raise ValueError(f"padding={self.padding} is negative; crop x by slicing instead")
         if self.g < 1:

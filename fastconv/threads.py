@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+MOST_THREADS = 256  # as many as the compiled pool runs; each costs scratch
+
 _scoped: ContextVar[int | None] = ContextVar("fastconv_num_threads", default=None)
 _process: list[int] = []  # empty, or the one number that set_num_threads was given
 
@@ -24,8 +26,8 @@ def check_threads(value: object, name: str = "threads") -> int:
         number = None
     if number is None:
         raise TypeError(f"{name}={value!r} must be an int")
-    if number < 1:
-        raise ValueError(f"{name}={number} must be at least 1")
+    if not 1 <= number <= MOST_THREADS:
+        raise ValueError(f"{name}={number} must be at least 1 and at most {MOST_THREADS}")
     return number
 
 
@@ -92,5 +94,5 @@ def _default() -> int:
     if openmp.isdecimal() and int(openmp) >= 1:
         return int(openmp)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)

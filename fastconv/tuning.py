@@ -49,9 +49,11 @@ the smaller block has the smaller error. `fastconv bench --backends numba`."""
 NUMBA_SINGLE_CHANNELS = 4
 """Up to so many channels numba's micro-kernel takes (tap, channel) pairs as taps. Not swept yet."""
 
-NUMBA_PARALLEL_FLOPS = 2_000_000
-"""FLOPs below which numba uses one thread: a fork-join of its 'omp' layer takes 2 us (shared measurement of the
-design), the time of 0.4 MFLOP."""
+PARALLEL_FLOPS = 2_000_000
+"""FLOPs below which one thread does all: a fork-join takes 2-5 us (docs/performance.md), the time of 0.4-1 MFLOP."""
+
+EPILOGUE_BYTES = 256 * 1024
+"""Piece of the output to which NumPy applies an activation at a time, bytes. A bound; a piece stays in L2."""
 
 PAGE_BYTES = 4096
 """Distance in bytes at which the channels of a strip would all fall into the same sets of an L1 cache."""

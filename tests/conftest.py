@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 import fastconv
-from fastconv import registry
+from fastconv import registry, tuning
 from fastconv.errors import UnsupportedConv
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "8")  # read when Numba is imported; the tests go up to 8
+
+tuning.PARALLEL_FLOPS = 0  # the problems are small: let every call use the threads that it is told to
 
 CONVOLUTIONS = {1: fastconv.conv1d, 2: fastconv.conv2d, 3: fastconv.conv3d}
 

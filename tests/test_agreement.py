@@ -16,7 +16,7 @@ import fastconv
 from fastconv import registry
 from fastconv.bench.cases import BACKEND_NAMES, EXCLUSIONS, PROBLEMS, arrays
 
-THREADS = (1, 2, 3, 8)
+THREADS = range(1, 9)
 DIRECT = [b.name for b in registry.BACKENDS if "exact" in b.capabilities.accurate]
 CAPABLE = {b.name: [p for p in PROBLEMS if registry.why_not(b.capabilities, p.spec) is None] for b in registry.BACKENDS}
 RAN = Counter()

@@ -5,12 +5,13 @@ The adapter packs the weights and hands the lowered layer over; `kernels/shifted
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Weights, make_layer, row_blocks
+from fastconv.adapters.compiled import Weights, make_layer, row_blocks, workers
 from fastconv.adapters.direct import sequential_bound
 from fastconv.arena import Arena
 from fastconv.kernels import _compiled
@@ -23,6 +24,7 @@ def algorithm(spec: ConvSpec) -> str:
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
+    threads = workers(problem.spec, threads)
     return threads * int(_layer(problem.spec, problem.epilogue, _compiled.isa(), threads).scratch_bytes)
 
 
@@ -41,7 +43,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     w, bias = constants
     isa = _compiled.isa()
     bias = None if bias is None else np.ascontiguousarray(bias)
-    if borrow and not any(stride % w.itemsize for stride in w.strides):
+    if borrow:
         return Weights(isa, w, None, bias)
     rows = _compiled.register_rows(isa, max(spec.oc // spec.g, 1))
     return Weights(isa, None, pack(w, spec.g, rows, channel_block(spec.taps)), bias)
@@ -50,7 +52,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
 def pack(w: np.ndarray, g: int, rows: int, channels: int) -> np.ndarray:
     """Weights (oc, icg, ...) as [g][channel block][row block][tap][channel][row], flat."""
     ocg, icg = w.shape[0] // g, w.shape[1]
-    blocks = w.reshape(g, ocg, icg, -1)[:, row_blocks(ocg, rows)]  # (g, block, row, channel, tap)
+    blocks = w.reshape(g, ocg, icg, math.prod(w.shape[2:]))[:, row_blocks(ocg, rows)]  # (g, block, row, channel, tap)
     ordered = blocks.transpose(0, 1, 4, 3, 2)
     parts = [ordered[:, :, :, c : c + channels].reshape(g, -1) for c in range(0, icg, channels)]
     return np.concatenate(parts, axis=1).ravel() if parts else np.empty(0, w.dtype)
@@ -60,10 +62,9 @@ def run(
     state: Weights, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
     residual: np.ndarray | None, threads: int, scratch: Arena,
 ) -> None:  # fmt: skip
-    (x,) = operands
+    (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem.spec, problem.epilogue, state.isa, threads)
-    item = x.itemsize
-    in_place = lower(problem.spec).dense and x.strides[4] == item and not any(s % item for s in x.strides)
+    in_place = lower(problem.spec).dense and x.strides[4] == x.itemsize
     with scratch.borrow(threads * layer.scratch_bytes) as buffer:
         layer.run(x, out, residual, state.bias, state.packed, state.w, in_place, threads, buffer)
 

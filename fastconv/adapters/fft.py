@@ -25,11 +25,9 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from fastconv import tuning
+from fastconv import epilogue, tuning
 from fastconv.adapters.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.arena import Arena
-from fastconv.epilogue import finish
-from fastconv.errors import UnsupportedConv
 from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, share, slices
 from fastconv.lowering import Lowered
 from fastconv.spec import ConvSpec, Problem
@@ -63,6 +61,7 @@ def workspace_bytes(problem: Problem, threads: int) -> int:
     """Kernels, chunks and the transforms' own lines; the larger of a call with and without prepared spectra."""
     lines = threads * 32 * max(geometry_of(problem.spec).size) * np.dtype(problem.spec.dtype).itemsize
     chunks = (chunk_of(problem, prepared) for prepared in (False, True))
+    lines += epilogue.workspace_bytes(problem)
     return lines + max(c.kernel_bytes + at_once(problem, c, threads) * c.nbytes for c in chunks)
 
 
@@ -85,8 +84,6 @@ def error_bound(problem: Problem) -> float:
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> State:
     w, bias = constants
-    if not np.isfinite(w).all():
-        raise UnsupportedConv("fft", "needs finite weights; w has Inf or NaN")
     geometry = geometry_of(spec)
     w = (w if borrow else w.copy()).reshape(spec.g, spec.oc // spec.g, *w.shape[1:])
     nbytes = spec.oc * geometry.channels * math.prod(geometry.spectrum) * 2 * w.itemsize
@@ -119,7 +116,7 @@ def run(
             tasks = list(product(range(low.n), product(*map(slices, geometry.blocks, chunk.box))))
             work = Work(geometry, w, spectra, inner, chunk.pixels)
             share(partial(_compute, work, x[:, ics], out[:, ocs], buffers), tasks, workers)
-    finish(out, state.bias, residual, problem.epilogue)
+    epilogue.finish(out, state.bias, residual, problem.epilogue)
 
 
 def _compute(

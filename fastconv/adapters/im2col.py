@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import tuning
+from fastconv import epilogue, tuning
 from fastconv.adapters.direct import sequential_bound
 from fastconv.arena import Arena
-from fastconv.epilogue import finish
 from fastconv.lowering import gather, lower, row_chunks
 from fastconv.spec import ConvSpec, Problem
 
@@ -26,14 +25,17 @@ def algorithm(spec: ConvSpec) -> str:
 def workspace_bytes(problem: Problem, threads: int) -> int:
     """Columns, products, and pixels on their way, for one chunk; at least those of one output pixel."""
     pixels, per_pixel = _chunk(problem)
-    return pixels * per_pixel
+    return pixels * per_pixel + epilogue.workspace_bytes(problem)
 
 
 def _chunk(problem: Problem) -> tuple[int, int]:
     """Output pixels of one chunk, and the bytes that each takes."""
     spec = problem.spec
-    per_pixel = (2 * spec.terms + spec.oc // spec.g) * np.dtype(spec.acc_dtype).itemsize
-    budget = tuning.IM2COL_BYTES if problem.max_workspace is None else problem.max_workspace
+    copies = 2 if spec.padding_mode == "zeros" else 3  # the columns, the padded block, and an index's temporary
+    per_pixel = (copies * spec.terms + spec.oc // spec.g) * np.dtype(spec.acc_dtype).itemsize
+    budget = tuning.IM2COL_BYTES
+    if problem.max_workspace is not None:
+        budget = problem.max_workspace - epilogue.workspace_bytes(problem)
     return min(max(budget // per_pixel, 1), math.prod(spec.output_size)), per_pixel
 
 
@@ -69,4 +71,4 @@ def run(
                     np.matmul(rows[g], columns.reshape(terms, pixels), out=products.reshape(low.ocg, pixels))
                     target = out[n, g * low.ocg : (g + 1) * low.ocg, *block]
                     target[...] = products.reshape(low.ocg, *size)
-    finish(out, bias, residual, problem.epilogue)
+    epilogue.finish(out, bias, residual, problem.epilogue)

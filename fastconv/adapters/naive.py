@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import epilogue
 from fastconv.adapters.direct import sequential_bound
 from fastconv.arena import Arena
-from fastconv.epilogue import finish
 from fastconv.kernels.naive_loops import naive_any_loops
 from fastconv.lowering import lower
 from fastconv.spec import ConvSpec, Problem
@@ -21,7 +21,7 @@ def algorithm(spec: ConvSpec) -> str:
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
-    return 0
+    return epilogue.workspace_bytes(problem)
 
 
 def error_bound(problem: Problem) -> float:
@@ -41,7 +41,7 @@ def run(
     low = lower(problem.spec)
     tables = (axis.positions(0, axis.out) for axis in low.axes)
     _loops()(x, w, out, *tables, out.dtype.type(0))
-    finish(out, bias, residual, problem.epilogue)
+    epilogue.finish(out, bias, residual, problem.epilogue)
 
 
 @cache

@@ -271,4 +271,4 @@ def _activation(epilogue: Epilogue) -> tuple[int, int]:
 
 
 def _workers(spec: ConvSpec, threads: int) -> int:
-    return 1 if spec.flops < tuning.NUMBA_PARALLEL_FLOPS else min(threads, numba_launch.max_threads())
+    return 1 if spec.flops < tuning.PARALLEL_FLOPS else min(threads, numba_launch.max_threads())

@@ -12,10 +12,9 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Weights, make_layer, row_blocks
+from fastconv.adapters.compiled import Weights, make_layer, row_blocks, workers
 from fastconv.adapters.direct import sequential_bound
 from fastconv.arena import Arena
-from fastconv.errors import UnsupportedConv
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
 from fastconv.lowering import lower_winograd
@@ -35,6 +34,7 @@ def algorithm(spec: ConvSpec) -> str:
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
+    threads = workers(problem.spec, threads)
     return threads * int(_layer(problem, _compiled.isa(), threads).scratch_bytes)
 
 
@@ -48,18 +48,17 @@ def error_bound(problem: Problem) -> float:
     at, g, bt = (np.abs(matrix) for matrix in _floats(m))
     growth = (at @ (g.max(axis=1) * bt.sum(axis=1))).max() ** 2
     icg, block = spec.ic // spec.g, tuning.CHANNEL_BLOCK
-    roundings = 4 * (m + 2) + 1 + min(icg, block) + -(-icg // block)
+    # Four passes of transforms, each with its rounded matrix; weights transformed in float64, which for float64 data
+    # is no better than the data.
+    roundings = 4 * (m + 3) + (12 if spec.dtype == "float64" else 1) + min(icg, block) + -(-icg // block)
     return float(growth) * sequential_bound(spec, roundings)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:
     """Transformed and packed weights, [g][element][row block][channel][row], and the plain ones."""
     w, bias = constants
-    if not np.isfinite(w).all():
-        raise UnsupportedConv("winograd", "needs finite weights; w has Inf or NaN")
     isa = _compiled.isa()
-    if not borrow or any(stride % w.itemsize for stride in w.strides):
-        w = w.copy()
+    w = w if borrow else w.copy()
     _, g, _ = _floats(_TILES[algorithm(spec)])
     ocg = spec.oc // spec.g
     blocks = row_blocks(ocg, _compiled.register_rows(isa, max(ocg, 1)))
@@ -76,7 +75,7 @@ def run(
     state: Weights, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
     residual: np.ndarray | None, threads: int, scratch: Arena,
 ) -> None:  # fmt: skip
-    (x,) = operands
+    (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem, state.isa, threads)
     with scratch.borrow(threads * layer.scratch_bytes) as buffer:
         layer.run(x, out, residual, state.bias, state.packed, state.w, False, threads, buffer)

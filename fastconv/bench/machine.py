@@ -96,7 +96,14 @@ def unavailable(backend: Backend) -> str | None:
 
 def environment() -> dict[str, str]:
     """The variables in force that change what fastconv does."""
-    wanted = ("OMP_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_THREADING_LAYER", "NUMBA_NUM_THREADS")
+    wanted = (
+        "OMP_NUM_THREADS",
+        "OMP_WAIT_POLICY",
+        "GOMP_SPINCOUNT",
+        "NUMBA_CACHE_DIR",
+        "NUMBA_THREADING_LAYER",
+        "NUMBA_NUM_THREADS",
+    )
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith("FASTCONV_") or k in wanted}
 
 

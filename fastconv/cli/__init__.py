@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failure as failure:
         print(f"fastconv: {' '.join(str(failure).split())}", file=sys.stderr)
         return failure.code
+    except ValueError as error:  # an environment variable such as FASTCONV_ISA
+        print(f"fastconv: {error}", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
         return 130

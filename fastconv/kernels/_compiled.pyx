@@ -112,7 +112,7 @@ def register_rows(str isa, int64_t ocg):
 
 
 def fma_peak(int threads=1, double milliseconds=10.0, int itemsize=4):
-    """Multiply-adds per second that the present instruction set reaches in registers, in GFLOP/s."""
+    """What the present instruction set reaches in registers, in GFLOP/s; a multiply-add is two operations."""
     cdef double flops[1024]
     cdef const fc_isa *found = _find(_isa)
     cdef task_fn task = found.peak[itemsize == 8]
@@ -242,8 +242,8 @@ cdef const void *_address(array) except? NULL:
 
 
 def _first_isa():
-    name = os.environ.get("FASTCONV_ISA")
-    if name is None:
+    name = os.environ.get("FASTCONV_ISA", "").strip()
+    if not name:
         return isas_present()[0]
     if name not in isas_present():
         raise ValueError(f"FASTCONV_ISA={name!r} is not to be had here; choose one of {', '.join(isas_present())}")

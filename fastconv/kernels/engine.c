@@ -60,7 +60,7 @@ enum { MAX_THREADS = 256 };
 static struct {
     pthread_mutex_t busy, sleep;
     pthread_cond_t wake;
-    int started, registered;
+    int started;
     task_fn task;
     void *context;
     i64 count;
@@ -147,10 +147,12 @@ static void reset_after_fork(void)
     inside = 0;
 }
 
+/* When the extension loads: a fork may come before the first call has ended. */
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, reset_after_fork); }
+
 static void start_workers(int wanted)
 {
     sigset_t all, before;
-    if (!pool.registered) pool.registered = !pthread_atfork(NULL, NULL, reset_after_fork);
     if (pool.started >= wanted) return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the caller's threads */
@@ -184,7 +186,7 @@ void fc_parallel_for(task_fn task, void *context, i64 count, int threads)
     atomic_store(&pool.state, (GENERATION(s) + 1) << 32 | OPEN);
     if (atomic_load(&pool.sleepers)) {
         pthread_mutex_lock(&pool.sleep);
-        pthread_cond_broadcast(&pool.wake);
+        for (int i = 1; i < threads; i++) pthread_cond_signal(&pool.wake); /* not those beyond: they would spin */
         pthread_mutex_unlock(&pool.sleep);
     }
     work(0);

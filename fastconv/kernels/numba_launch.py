@@ -19,6 +19,9 @@ from numba import types
 
 from fastconv.kernels import micro_numba, shifted_numba
 
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and without compiling there is nothing to run; unset it")
+
 SPIN_COUNT = "10000"
 """Turns for which libgomp's threads spin at the end of a parallel region before they sleep. Its default is about a
 hundred times more: where two threads get one core (a quota, a busy host) a call of 1.3 ms took 8.0 ms, with

@@ -1,0 +1,114 @@
+"""One named case for every bug that a user, a fuzzer or a reviewer found and no other file holds."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import tuning
+from fastconv.arena import Arena
+from fastconv.lowering import choose_tile, lower
+from fastconv.spec import parse_layer
+
+
+@pytest.mark.parametrize("name", ["cython", "numba", "im2col", "fft", "winograd", "naive"])
+def test_a_plan_without_input_channels_gives_zeros(name):
+    plan = fastconv.plan(np.ones((4, 0, 3, 3), "float32"), (1, 0, 8, 8), backend=name)
+    assert not plan(np.ones((1, 0, 8, 8), "float32")).any()
+
+
+@pytest.mark.parametrize("shape, x", [((64, 64, 3, 3), (1, 64, 56, 56)), ((1, 1, 31, 31), (1, 1, 90, 90))])
+def test_explain_sees_the_weights_that_plan_refuses(shape, x):
+    w = np.ones(shape, "float32")
+    w[0, 0, 0, 0] = np.inf
+    explained = fastconv.explain(x, w, padding=1)
+    assert explained.chosen == fastconv.plan(w, x, padding=1).backend == "cython"
+    refused = {row.backend: row.because for row in explained.rows if row.verdict == "refused"}
+    assert refused["fft"] == "needs finite weights; w has Inf or NaN"
+
+
+def test_the_remedy_for_non_finite_weights_names_only_backends_that_take_them():
+    with pytest.raises(fastconv.UnsupportedConv, match="Backends that can: cython, im2col, naive, numba"):
+        fastconv.conv2d(np.ones((4, 8, 8)), np.full((4, 4, 3, 3), np.nan), backend="winograd")
+
+
+def test_explain_without_a_backend_that_runs_has_none_chosen():
+    assert fastconv.explain((1, 4, 8, 8), np.ones((4, 4, 3, 3)), stride=2, backend="winograd").chosen is None
+
+
+@pytest.mark.parametrize("argument", [{"stride": 2**63}, {"padding": 2**62}, {"dilation": 10**30}, {"threads": 2**31}])
+def test_numbers_beyond_the_machine_are_refused_by_name(argument):
+    ((name, value),) = argument.items()
+    with pytest.raises(ValueError, match=rf"{name}=.*{value}"):
+        fastconv.conv2d(np.ones((1, 4, 8, 8), "float32"), np.ones((4, 4, 3, 3), "float32"), **argument)
+
+
+@pytest.mark.parametrize("options", [{"flip_kernel": "no"}, {"activation": ("leaky_relu", np.ones(2))}])
+def test_values_of_another_kind_are_refused_by_name(options):
+    (name,) = options
+    with pytest.raises(TypeError, match=name):
+        fastconv.conv2d(np.ones((1, 4, 8, 8)), np.ones((4, 4, 3, 3)), **options)
+
+
+@pytest.mark.parametrize("dtype", ["nonsense", "float16", ">f4", 3])
+def test_a_plan_names_a_dtype_that_it_does_not_take(dtype):
+    with pytest.raises(TypeError, match="dtype"):
+        fastconv.plan(np.ones((4, 4, 3, 3), "float32"), (1, 4, 8, 8), dtype=dtype)
+
+
+def test_mixed_dtypes_advise_to_keep_the_fraction():
+    with pytest.raises(TypeError, match=r"x\.astype\('float32'\)"):
+        fastconv.conv2d(np.ones((4, 4), "int64"), np.ones((2, 2), "float32"))
+
+
+def test_a_tall_image_is_cut_without_trying_every_height():
+    tile = choose_tile(lower(parse_layer("ih100000000iw1k3p1")), 1536, 2, 1)
+    assert 1 <= tile.rows <= 1536
+
+
+@pytest.mark.parametrize("name", ["im2col", "naive", "fft"])
+def test_an_activation_stays_within_the_workspace(name):
+    x, w = np.ones((1, 2, 600, 600), "float32"), np.ones((8, 2, 3, 3), "float32")
+    plan = fastconv.plan(w, x.shape, padding=1, activation="gelu", padding_mode="reflect", backend=name)
+    out = plan(x)
+    fastconv.arena.arena.reset()
+    tracemalloc.start()
+    try:
+        plan(x, out=out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= plan.workspace_bytes + 256 * 1024
+
+
+def test_the_arena_lets_old_buffers_go_for_new_ones():
+    arena = Arena(limit=1000)
+    for nbytes in (900, 400):
+        with arena.borrow(nbytes):
+            pass
+    assert arena.held_bytes <= 1000
+    with arena.borrow(400) as first:
+        address = first.ctypes.data
+    with arena.borrow(400) as second:
+        assert second.ctypes.data == address
+
+
+def test_an_empty_instruction_set_counts_as_unset():
+    pytest.importorskip("fastconv.kernels._compiled")
+    code = "from fastconv.kernels import _compiled as c; assert c.isa() == c.isas_present()[0]"
+    environment = {**os.environ, "FASTCONV_ISA": ""}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_small_layers_take_one_thread(monkeypatch):
+    monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 2_000_000)
+    compiled = pytest.importorskip("fastconv.adapters.compiled")
+    assert compiled.workers(parse_layer("ic8ih16oc8k3p1"), 8) == 1
+    assert compiled.workers(parse_layer("ic64ih56oc64k3p1"), 8) == 8
