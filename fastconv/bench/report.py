@@ -150,8 +150,8 @@ def markdown(report: Document) -> str:
             parts.append(f"| {case} `{layer}` | " + " | ".join(_cell(cells.get(n), best) for n in names) + " |")
         parts.append("")
     parts.append(
-        "im2col uses as many threads as its BLAS (OPENBLAS_NUM_THREADS sets it). Made by `fastconv bench --json FILE`, then "
-        "`fastconv bench --readme README.md --from FILE`. In brackets: "
+        "im2col uses as many threads as its BLAS (OPENBLAS_NUM_THREADS sets it). Made by `fastconv bench --json FILE`, "
+        "then `fastconv bench --readme README.md --from FILE`. In brackets: "
         f"percent of the machine's FMA peak, probed in the same round (over 100 where an algorithm "
         f"needs fewer operations than the direct one). {_REFUSED_MARK}: does not take this layer."
     )
