@@ -77,7 +77,7 @@ class Backend:
         raise BackendUnavailable(self.name, reason, tuple(b.name for b in BACKENDS if not b.missing()))
 
 
-_COMPILE = "install fastconv with 'pip install .' (a source tree alone has no compiled extension)"
+_COMPILE = "run 'pip install .', and start Python outside the source tree, which has no compiled extension"
 
 BACKENDS: list[Backend] = [
     Backend(
