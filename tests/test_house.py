@@ -134,7 +134,7 @@ def test_works_without_numba_scipy_and_extension_and_names_what_is_missing(tmp_p
     missing = {name: because for name, verdict, because in rows if verdict == "missing"}
     assert set(missing) == {"numba", "cython", "winograd"}
     assert "pip install numba" in missing["numba"]
-    assert "_compiled is not installed; install fastconv with 'pip install .'" in missing["cython"]
+    assert "_compiled is not installed; run 'pip install .'" in missing["cython"]
 
 
 def public_modules():
