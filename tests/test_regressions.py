@@ -65,6 +65,11 @@ def test_mixed_dtypes_advise_to_keep_the_fraction():
         fastconv.conv2d(np.ones((4, 4), "int64"), np.ones((2, 2), "float32"))
 
 
+def test_a_long_row_of_one_filter_keeps_all_threads_busy():
+    low = lower(parse_layer("iw60000k80"))
+    assert choose_tile(low, 10**9, 8, 1).cols == 59921 // 8 + 1
+
+
 def test_a_tall_image_is_cut_without_trying_every_height():
     tile = choose_tile(lower(parse_layer("ih100000000iw1k3p1")), 1536, 2, 1)
     assert 1 <= tile.rows <= 1536
