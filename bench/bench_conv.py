@@ -41,7 +41,7 @@ def prepared(name: str, backend: str, threads: int) -> tuple[Callable[[], Any], 
 
         import fastconv
         from fastconv.bench.cases import arrays, find
-        from fastconv.bench.machine import cores
+        from fastconv.threads import cores
 
         case = find(name)
         data = arrays(case)

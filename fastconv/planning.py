@@ -7,7 +7,6 @@ A plan is immutable and may be called from several threads at once. Refusals com
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 
 from fastconv import arrays, registry, tuning
 from fastconv.arena import arena
+from fastconv.arguments import check_int
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.spec import ConvSpec, Epilogue, Problem
@@ -215,11 +215,9 @@ def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
 def check_shape(x_shape: Any) -> tuple[int, ...]:
     """``x_shape`` as a tuple of ints, or an error that names it."""
     try:
-        if not any(isinstance(v, (bool, np.bool_)) for v in x_shape):
-            return tuple(map(operator.index, x_shape))
+        return tuple(check_int(v, "x_shape") for v in x_shape)
     except TypeError:
-        pass
-    raise TypeError(f"x_shape={x_shape!r} must be a tuple of ints")
+        raise TypeError(f"x_shape={x_shape!r} must be a tuple of ints") from None
 
 
 def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:

@@ -56,7 +56,7 @@ class Backend:
 
     def missing(self) -> str | None:
         """Why the backend cannot be used here, or ``None``."""
-        if self.requires is None or _present(self.requires):
+        if self.requires is None or installed(self.requires):
             return None
         return f"{self.requires} is not installed; {self.remedy}"
 
@@ -174,7 +174,8 @@ def _by(numbers: tuple[int, ...]) -> str:
     return "x".join(map(str, numbers))
 
 
-def _present(module: str) -> bool:
+def installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:

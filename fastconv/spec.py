@@ -209,8 +209,11 @@ class ConvSpec:
     @property
     def bytes(self) -> int:
         """Bytes that must move at least: input and weights read once, output written once."""
-        sizes = {"32": 4, "64": 8, "16": 2, "t8": 1}
-        item, w_item, out_item = (sizes[d[-2:]] for d in (self.dtype, self.w_dtype, self.acc_dtype))
+        bits = (
+            int(dtype.removeprefix("u").removeprefix("int").removeprefix("float"))
+            for dtype in (self.dtype, self.w_dtype, self.acc_dtype)
+        )
+        item, w_item, out_item = (b // 8 for b in bits)
         x, w, out = (math.prod(s) for s in (self.x_shape, self.w_shape, self.out_shape))
         return x * item + w * w_item + out * out_item
 

@@ -6,11 +6,12 @@ The order of precedence: ``threads=`` of the call, `num_threads` around it, `set
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from fastconv.arguments import check_int
 
 MOST_THREADS = 256  # as many as the compiled pool runs; each costs scratch
 
@@ -20,12 +21,7 @@ _process: list[int] = []  # empty, or the one number that set_num_threads was gi
 
 def check_threads(value: object, name: str = "threads") -> int:
     """An int of at least 1, or an error that names the argument."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name}={value!r} must be an int")
+    number = check_int(value, name)
     if not 1 <= number <= MOST_THREADS:
         raise ValueError(f"{name}={number} must be at least 1 and at most {MOST_THREADS}")
     return number
@@ -93,6 +89,9 @@ def _default() -> int:
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isdecimal() and int(openmp) >= 1:
         return int(openmp)
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
-    return min(os.cpu_count() or 1, MOST_THREADS)
+    return min(cores(), MOST_THREADS)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,7 +33,7 @@ def without(monkeypatch):
     """Make modules look as if they were not installed."""
 
     def hide(*names):
-        monkeypatch.setattr(machine, "installed", lambda module: module not in names)
+        monkeypatch.setattr(registry, "installed", lambda module: module not in names)
 
     return hide
 

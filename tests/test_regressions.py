@@ -10,6 +10,7 @@ import pytest
 
 import fastconv
 from fastconv import tuning
+from fastconv.adapters import direct
 from fastconv.arena import Arena
 from fastconv.lowering import choose_tile, lower
 from fastconv.spec import parse_layer
@@ -114,6 +115,5 @@ def test_an_empty_instruction_set_counts_as_unset():
 
 def test_small_layers_take_one_thread(monkeypatch):
     monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 2_000_000)
-    compiled = pytest.importorskip("fastconv.adapters.compiled")
-    assert compiled.workers(parse_layer("ic8ih16oc8k3p1"), 8) == 1
-    assert compiled.workers(parse_layer("ic64ih56oc64k3p1"), 8) == 8
+    assert direct.workers(parse_layer("ic8ih16oc8k3p1"), 8) == 1
+    assert direct.workers(parse_layer("ic64ih56oc64k3p1"), 8) == 8

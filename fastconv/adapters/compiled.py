@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv import tuning
 from fastconv.kernels import _compiled
 from fastconv.lowering import Axis, Lowered, choose_tile
-from fastconv.spec import ConvSpec, Epilogue
+from fastconv.spec import Epilogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +19,6 @@ class Weights:
     w: np.ndarray | None
     packed: np.ndarray | None
     bias: np.ndarray | None
-
-
-def row_blocks(ocg: int, rows: int) -> np.ndarray:
-    """Output channels of each register block, (block, row): the last block is full and overlaps the one before it."""
-    starts = np.minimum(np.arange(0, ocg, rows), max(ocg - rows, 0))
-    return np.asarray(starts[:, None] + np.arange(min(rows, ocg)))
-
-
-def workers(spec: ConvSpec, threads: int) -> int:
-    """Threads worth starting for a layer."""
-    return threads if spec.flops >= tuning.PARALLEL_FLOPS else 1
 
 
 def make_layer(

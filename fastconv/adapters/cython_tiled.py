@@ -5,14 +5,13 @@ The adapter packs the weights and hands the lowered layer over; `kernels/shifted
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Weights, make_layer, row_blocks, workers
-from fastconv.adapters.direct import sequential_bound
+from fastconv.adapters.compiled import Weights, make_layer
+from fastconv.adapters.direct import pack, sequential_bound, workers
 from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.lowering import lower
@@ -47,15 +46,6 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
         return Weights(isa, w, None, bias)
     rows = _compiled.register_rows(isa, max(spec.oc // spec.g, 1))
     return Weights(isa, None, pack(w, spec.g, rows, channel_block(spec.taps)), bias)
-
-
-def pack(w: np.ndarray, g: int, rows: int, channels: int) -> np.ndarray:
-    """Weights (oc, icg, ...) as [g][channel block][row block][tap][channel][row], flat."""
-    ocg, icg = w.shape[0] // g, w.shape[1]
-    blocks = w.reshape(g, ocg, icg, math.prod(w.shape[2:]))[:, row_blocks(ocg, rows)]  # (g, block, row, channel, tap)
-    ordered = blocks.transpose(0, 1, 4, 3, 2)
-    parts = [ordered[:, :, :, c : c + channels].reshape(g, -1) for c in range(0, icg, channels)]
-    return np.concatenate(parts, axis=1).ravel() if parts else np.empty(0, w.dtype)
 
 
 def run(

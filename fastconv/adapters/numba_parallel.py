@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.direct import sequential_bound
+from fastconv.adapters.direct import pack, sequential_bound, workers
 from fastconv.arena import ALIGNMENT, Arena
 from fastconv.kernels import numba_launch, shifted_numba, vector_ir
 from fastconv.kernels.numba_launch import Shape
@@ -88,21 +88,11 @@ def prepare(
     w, bias = constants
     shape = block_shape(spec, vector_bytes or vector_ir.host_vector_bytes())
     bias = None if bias is None else np.ascontiguousarray(bias)
-    return State(shape, w, _strides(w), bias) if borrow else State(shape, pack_weights(spec, shape, w), None, bias)
-
-
-def pack_weights(spec: ConvSpec, shape: Shape, w: np.ndarray) -> np.ndarray:
-    """Weights as [group][block of input channels][block of output channels][tap][input channel][mr], flat.
-
-    The last block of output channels is the last ``mr`` of them: it overlaps the one before.
-    """
-    ocg, icg, chans = spec.oc // spec.g, spec.ic // spec.g, channel_block(spec)
-    if not w.size:
-        return np.empty(0, w.dtype)
-    first = np.minimum(np.arange(0, ocg, shape.mr), ocg - shape.mr)
-    rows = w.reshape(spec.g, ocg, icg, spec.taps)[:, first[:, None] + np.arange(shape.mr)]
-    parts = [rows[:, :, :, c : c + chans].transpose(0, 1, 4, 3, 2) for c in range(0, icg, chans)]
-    return np.concatenate([part.reshape(spec.g, -1) for part in parts], axis=1).reshape(-1)
+    return (
+        State(shape, w, _strides(w), bias)
+        if borrow
+        else State(shape, pack(w, spec.g, shape.mr, channel_block(spec)), None, bias)
+    )
 
 
 def run(
@@ -271,4 +261,4 @@ def _activation(epilogue: Epilogue) -> tuple[int, int]:
 
 
 def _workers(spec: ConvSpec, threads: int) -> int:
-    return 1 if spec.flops < tuning.PARALLEL_FLOPS else min(threads, numba_launch.max_threads())
+    return min(workers(spec, threads), numba_launch.max_threads())

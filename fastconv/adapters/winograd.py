@@ -12,8 +12,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Weights, make_layer, row_blocks, workers
-from fastconv.adapters.direct import sequential_bound
+from fastconv.adapters.compiled import Weights, make_layer
+from fastconv.adapters.direct import row_blocks, sequential_bound, workers
 from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices

@@ -15,7 +15,8 @@ import numpy as np
 import fastconv
 from fastconv import registry
 from fastconv.errors import BackendUnavailable
-from fastconv.registry import Backend
+from fastconv.registry import Backend, installed
+from fastconv.threads import cores
 
 _PACKAGES = ("numba", "llvmlite", "scipy", "Cython")
 _SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -29,11 +30,6 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def caches() -> dict[str, str]:
@@ -118,14 +114,6 @@ def machine() -> dict[str, Any]:
         "instruction_sets": instruction_sets(),
         "blas": blas(),
     }
-
-
-def installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:
-        return False
 
 
 def numba_facts() -> dict[str, Any] | None:

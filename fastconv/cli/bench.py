@@ -12,7 +12,6 @@ from typing import Any
 from fastconv import registry
 from fastconv.bench import contest, report
 from fastconv.bench.cases import CASES, PROBLEMS, Case
-from fastconv.bench.machine import installed
 from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, listed, require, thread_count
 
 ROUNDS, QUICK_ROUNDS = 15, 3
@@ -69,7 +68,7 @@ def select(text: str | None, quick: bool) -> list[Case]:
 
 def _contestants(args: argparse.Namespace) -> tuple[list[str], list[contest.Absence]]:
     """The backends to run, and those left out; a backend that was named must be there."""
-    default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and installed("numba"))]
+    default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and registry.installed("numba"))]
     names, absences = contest.present(backend_names(args.backends, default))
     if args.backends is not None and absences:
         raise Failure(f"backend {absences[0].backend!r} is not available: {absences[0].because}")

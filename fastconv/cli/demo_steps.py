@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import fastconv
-from fastconv.bench import machine, reference, timing
+from fastconv import registry
+from fastconv.bench import reference, timing
 from fastconv.cli import demo_filters
 from fastconv.cli.failure import USAGE, WRONG, Failure
 from fastconv.planning import Plan
@@ -124,7 +125,7 @@ def run_step(step: Step, backend: str, threads: int) -> Run:
         If the backend does not take it.
     """
     naive = backend == "naive"
-    crop = naive and not machine.installed("numba")
+    crop = naive and not registry.installed("numba")
     if crop:
         step = step.cropped(CROP_FLOPS)
     plan = step.plan(backend)

@@ -18,7 +18,7 @@ class Failure(Exception):
 
 def require(extra: str, *modules: str) -> None:
     """Fail with the command that brings the missing modules."""
-    from fastconv.bench.machine import installed
+    from fastconv.registry import installed
 
     missing = [name for name in modules if not installed(name)]
     if missing:
