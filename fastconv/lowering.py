@@ -219,8 +219,10 @@ def row_chunks(low: Lowered, max_elements: int) -> Iterator[tuple[slice, slice, 
                 )
 
 
-def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: np.ndarray) -> None:
-    """Write the pixels that each tap reads for a block of outputs: the columns of im2col.
+def gather(
+    x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: np.ndarray, zero: int = 0
+) -> None:  # fmt: skip
+    """Write the pixels that each tap reads for a block of outputs: the columns of im2col. ``zero`` is the padding.
 
     ``x`` has shape (c, d, h, w); ``out`` (c, kd, kh, kw, D, H, W) for a block of D x H x W outputs. Takes
     at most as much memory again as ``out`` has.
@@ -229,7 +231,7 @@ def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: 
     spans = [(size - 1) * axis.stride + axis.extent for axis, size in zip(low.axes, sizes, strict=True)]
     if math.prod(spans) <= math.prod(out.shape[1:]):  # pad once; all taps together are one strided view
         starts = [axis.stride * s.start for axis, s in zip(low.axes, block, strict=True)]
-        region = _pad(x, [a.source[i : i + n] for a, i, n in zip(low.axes, starts, spans, strict=True)])
+        region = _pad(x, [a.source[i : i + n] for a, i, n in zip(low.axes, starts, spans, strict=True)], zero)
         c, *steps = region.strides
         between = [axis.tap_position(1) - axis.tap_position(0) if axis.taps > 1 else 0 for axis in low.axes]
         strides = [d * s for d, s in zip(between, steps, strict=True)]
@@ -238,7 +240,7 @@ def gather(x: np.ndarray, low: Lowered, block: tuple[slice, slice, slice], out: 
         return
     tables = [axis.positions(s.start, s.stop) for axis, s in zip(low.axes, block, strict=True)]
     for tap in np.ndindex(*out.shape[1:4]):
-        out[(slice(None), *tap)] = _pad(x, [table[r] for table, r in zip(tables, tap, strict=True)])
+        out[(slice(None), *tap)] = _pad(x, [table[r] for table, r in zip(tables, tap, strict=True)], zero)
 
 
 def padded(x: np.ndarray, low: Lowered) -> np.ndarray:
@@ -246,9 +248,10 @@ def padded(x: np.ndarray, low: Lowered) -> np.ndarray:
     return _pad(x, [axis.source for axis in low.axes])
 
 
-def _pad(x: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
-    """``x`` at the positions that a table gives for each of its last three axes; -1 is zero."""
-    result = np.zeros(x.shape[:-3] + tuple(map(len, tables)), x.dtype)
+def _pad(x: np.ndarray, tables: list[np.ndarray], zero: int = 0) -> np.ndarray:
+    """``x`` at the positions that a table gives for each of its last three axes; -1 is ``zero``."""
+    shape = x.shape[:-3] + tuple(map(len, tables))
+    result = np.full(shape, zero, x.dtype) if zero else np.zeros(shape, x.dtype)
     inside = [np.flatnonzero(table >= 0) for table in tables]
     if not all(i.size for i in inside):
         return result

@@ -19,6 +19,7 @@ from fastconv.arena import arena
 from fastconv.arguments import check_int
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
+from fastconv.phases import phases
 from fastconv.spec import ConvSpec, Epilogue, Problem
 from fastconv.threads import check_threads, get_num_threads
 
@@ -81,9 +82,13 @@ class Plan:
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the result: it has the rank of ``x``."""
-        full = self.spec.out_shape
-        dropped = len(full) - len(self.x_shape)
-        return full if dropped == 0 else full[1:] if dropped == 1 else self.spec.output_size
+        full, spec = self.spec.result_shape, self.spec
+        missing = len(spec.operand_shape) - len(self.x_shape)
+        if missing == 2:  # no channel axis either
+            return {"forward": spec.output_size, "grad_input": spec.input_size, "grad_weight": spec.kernel_size}[
+                spec.op
+            ]
+        return full[missing:] if spec.op != "grad_weight" else full
 
     def for_shape(self, x_shape: tuple[int, ...]) -> Plan:
         """The same layer, weights shared, for another batch or image size.
@@ -127,10 +132,10 @@ class Plan:
         spec = self.spec
         if not out.size:
             return
-        out5 = canonical(out, spec)
+        out5 = canonical(out, spec) if spec.op != "grad_weight" else canonical_weights(out, spec.ndim)
         residual5 = None if residual is None else canonical(residual, spec)
         with np.errstate(all="ignore"):  # NaN and Inf are results here, on every backend alike
-            if not spec.ic:
+            if not spec.terms:
                 out5[...] = 0
                 finish(out5, self.bias, residual5, self.problem.epilogue)
                 return
@@ -141,7 +146,7 @@ class Plan:
 
     @cached_property
     def _module(self) -> Any:
-        return registry.find(self.backend).load()
+        return registry.find(self.backend).load(self.spec.op)
 
     def __repr__(self) -> str:
         return (
@@ -170,7 +175,7 @@ class Explanation:
             "layer": spec.text,
             "dtype": spec.dtype,
             "layout": spec.layout,
-            "output_shape": list(spec.out_shape),
+            "output_shape": list(spec.result_shape),
             "flops": spec.flops,
             "bytes": spec.bytes,
             "backends": [
@@ -189,7 +194,7 @@ class Explanation:
     def __str__(self) -> str:
         spec = self.spec
         lines = [
-            f"{spec.text}  {spec.dtype} {spec.layout} -> {spec.out_shape}",
+            f"{spec.text}  {spec.dtype} {spec.layout} -> {spec.result_shape}",
             f"{spec.flops / 1e9:.4g} GFLOP, {spec.bytes / 1e6:.4g} MB, {spec.flops / max(spec.bytes, 1):.3g} FLOP/byte",
             "",
             f"{'backend':<10}{'verdict':<10}{'algorithm':<18}{'workspace':>12}  {'error bound':>11}  because",
@@ -212,12 +217,18 @@ def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return array[:, :, *[None] * (3 - spec.ndim)]
 
 
-def check_shape(x_shape: Any) -> tuple[int, ...]:
-    """``x_shape`` as a tuple of ints, or an error that names it."""
+def canonical_weights(w: np.ndarray, ndim: int) -> np.ndarray:
+    """A view with the axes (oc, ic / g, kd, kh, kw), whatever the rank of ``w``."""
+    w = w[None, None] if w.ndim == ndim else w
+    return w[:, :, *[None] * (3 - ndim)]
+
+
+def check_shape(shape: Any, name: str = "x_shape") -> tuple[int, ...]:
+    """A shape as a tuple of ints, or an error that names it."""
     try:
-        return tuple(check_int(v, "x_shape") for v in x_shape)
+        return tuple(check_int(v, name) for v in shape)
     except TypeError:
-        raise TypeError(f"x_shape={x_shape!r} must be a tuple of ints") from None
+        raise TypeError(f"{name}={shape!r} must be a tuple of ints") from None
 
 
 def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:
@@ -231,6 +242,8 @@ def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple
 def preference(spec: ConvSpec, once: bool) -> list[str]:
     """Backends in the order in which ``auto`` would take them for this layer, for one call or for a plan."""
     names = [b.name for b in registry.BACKENDS]
+    if spec.op == "grad_input":
+        spec = max((phase.spec for phase in phases(spec)), key=lambda layer: layer.taps, default=spec)
     special = {
         "fft": spec.taps >= tuning.FFT_MIN_TAPS
         and set(spec.stride) == {1}
@@ -257,12 +270,12 @@ def judge(name: str, request: Request) -> Verdict:
     """'possible', 'refused' or 'missing' for one backend, with the reason."""
     backend, spec, max_workspace = registry.find(name), request.spec, request.max_workspace
     reason = registry.why_not(backend.capabilities, spec)
-    if reason is None and backend.capabilities.finite_weights and not request.finite():
+    if reason is None and registry.wants_finite(backend.capabilities, spec) and not request.finite():
         reason = registry.NON_FINITE
     if reason is not None:
         return Verdict(name, "refused", reason)
     try:
-        module = backend.load()
+        module = backend.load(spec.op)
     except BackendUnavailable as error:
         return Verdict(name, "missing", error.reason)
     problem = Problem(spec, request.epilogue, module.algorithm(spec), max_workspace)
@@ -296,7 +309,7 @@ def choose(request: Request, backend: str, constants: Constants, borrow: bool) -
         row = judge(name, request)
         if row.verdict == "possible":
             problem = Problem(spec, request.epilogue, row.algorithm, request.max_workspace)
-            return problem, name, registry.find(name).load().prepare(spec, constants, borrow)
+            return problem, name, registry.find(name).load(spec.op).prepare(spec, constants, borrow)
         rows.append(row)
     first = rows[0]
     others = [judge(b.name, request) for b in registry.BACKENDS if b.name != first.backend]

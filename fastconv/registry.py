@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 from fastconv.errors import BackendUnavailable
+from fastconv.phases import phases
 from fastconv.spec import ACCUMULATOR, ConvSpec
 
 FLOATS = ("float32", "float64")
@@ -25,7 +26,9 @@ class Capabilities:
     """What a backend computes; ``None`` means anything.
 
     ``accurate`` lists the values of ``accuracy`` that it may serve. ``reproducible``: same bits whatever
-    the number of threads and the batch. ``finite_weights``: refuses weights with Inf or NaN.
+    the number of threads and the batch. ``finite_weights``: refuses weights with Inf or NaN. ``ops``: what the
+    module computes itself; 'grad_input' comes to every other as forward layers, one a phase. ``zero_point``: of
+    integer input.
     """
 
     dtypes: tuple[str, ...] = FLOATS
@@ -37,6 +40,7 @@ class Capabilities:
     accurate: tuple[str, ...] = ("exact", "high", "fast")
     finite_weights: bool = False
     reproducible: bool = True
+    zero_point: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,8 @@ class Backend:
             return None
         return f"{self.requires} is not installed; {self.remedy}"
 
-    def load(self) -> ModuleType:
-        """Import the backend's module.
+    def load(self, op: str = "forward") -> Any:
+        """Import the backend's module; for an ``op`` that it leaves to its forward layers, what makes them of it.
 
         Raises
         ------
@@ -71,7 +75,10 @@ class Backend:
         reason = self.missing()
         if reason is None:
             try:
-                return importlib.import_module(self.module)
+                module = importlib.import_module(self.module)
+                if op == "grad_input" and op not in self.capabilities.ops:
+                    return importlib.import_module("fastconv.adapters.transposed").Transposed(module)
+                return module
             except (ImportError, OSError) as error:
                 reason = f"{self.module} does not load: {error}"
         raise BackendUnavailable(self.name, reason, tuple(b.name for b in BACKENDS if not b.missing()))
@@ -100,11 +107,11 @@ BACKENDS: list[Backend] = [
     ),
     Backend(
         "im2col", "fastconv.adapters.im2col", "gather columns, one matrix product",
-        Capabilities(dtypes=EVERY_DTYPE, reproducible=False),
+        Capabilities(dtypes=EVERY_DTYPE, ops=("forward", "grad_weight"), reproducible=False, zero_point=True),
     ),
     Backend(
         "naive", "fastconv.adapters.naive", "the definition as loops; needs nothing",
-        Capabilities(dtypes=EVERY_DTYPE),
+        Capabilities(dtypes=EVERY_DTYPE, ops=("forward", "grad_input", "grad_weight"), zero_point=True),
     ),
 ]  # fmt: skip
 """Most special first; the last one can always run."""
@@ -154,7 +161,10 @@ def find(name: str) -> Backend:
 def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
     """The reason for which a backend with these capabilities cannot compute ``spec``, or ``None``."""
     if spec.op not in capabilities.ops:
-        return f"computes {' and '.join(capabilities.ops)}; got {spec.op}"
+        if spec.op != "grad_input":
+            return f"computes {' and '.join(capabilities.ops)}; got {spec.op}"
+        reasons = (why_not(capabilities, phase.spec) for phase in phases(spec))
+        return next((f"{reason} in a phase of the transposed layer" for reason in reasons if reason), None)
     if spec.dtype not in capabilities.dtypes:
         return f"computes {', '.join(capabilities.dtypes)}; got {spec.dtype}"
     if spec.ndim not in capabilities.ndim:
@@ -165,9 +175,16 @@ def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
         return f"needs stride {capabilities.stride}; got {_by(spec.stride)}"
     if capabilities.dilation is not None and set(spec.dilation) != {capabilities.dilation}:
         return f"needs dilation {capabilities.dilation}; got {_by(spec.dilation)}"
+    if spec.x_zero_point and not capabilities.zero_point:
+        return f"takes no zero point; got {spec.x_zero_point}"
     if spec.accuracy not in capabilities.accurate:
         return f"offers accuracy {' or '.join(capabilities.accurate)}; got {spec.accuracy}"
     return None
+
+
+def wants_finite(capabilities: Capabilities, spec: ConvSpec) -> bool:
+    """Whether weights with Inf or NaN are refused. In a phase they would meet zeros around the gradient: NaN."""
+    return capabilities.finite_weights or (spec.op == "grad_input" and "grad_input" not in capabilities.ops)
 
 
 def _by(numbers: tuple[int, ...]) -> str:

@@ -10,11 +10,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastconv.arguments import LAYOUTS, Pair, check_layout, named_padding
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 ACCURACIES = ("exact", "high", "fast")
+OPS = ("forward", "grad_input", "grad_weight")
 AXES = "dhw"
 LARGEST_AXIS = 2**31 - 1
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
@@ -67,8 +69,13 @@ class ConvSpec:
     dtype, w_dtype : str
         Element type of the input and of the weights.
     accuracy : {'exact', 'high', 'fast'}
-    op : str
-        'forward'.
+    op : {'forward', 'grad_input', 'grad_weight'}
+        What is computed of the layer whose sizes these are: its output; the gradient to its input, which is also the
+        transposed convolution; the gradient to its weights.
+    spare : tuple of int
+        Elements at the end of the padded input that no window reaches (``output_padding``); default 0.
+    x_zero_point : int
+        The integer that stands for 0 in 8-bit input: products are of ``x - x_zero_point``, the padding is 0.
 
     Raises
     ------
@@ -91,8 +98,13 @@ class ConvSpec:
     w_dtype: str = "float32"
     accuracy: str = "high"
     op: str = "forward"
+    spare: tuple[int, ...] = ()
+    x_zero_point: int = 0
 
     def __post_init__(self) -> None:
+        if self.op not in OPS:
+            raise ValueError(f"op={self.op!r} is unknown; choose one of {', '.join(OPS)}")
+        object.__setattr__(self, "spare", self.spare or (0,) * self.ndim)
         for name, size in (("n", self.n), ("ic", self.ic), ("oc", self.oc), ("input_size", min(self.input_size))):
             if size < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; sizes are at least 0")
@@ -123,7 +135,7 @@ class ConvSpec:
 
     def _check_axis(self, axis: int) -> None:
         size, (before, after), name = self.input_size[axis], self.padding[axis], AXES[axis - self.ndim]
-        extent, padded = self.extent[axis], size + before + after
+        extent, padded = self.extent[axis], size + before + after - self.spare[axis]
         if extent > padded:
             raise ValueError(
                 f"the kernel spans {extent} elements along {name} but the padded input has {padded}; "
@@ -139,8 +151,8 @@ class ConvSpec:
     def _check_exact(self) -> None:
         """8-bit sums live in int32: refuse the layers whose worst case does not fit."""
         if self.acc_dtype == "int32":
-            largest = {"int8": 128, "uint8": 255}
-            worst = self.terms * largest[self.dtype] * largest[self.w_dtype]
+            largest = {"int8": 128, "uint8": 255, "int16": 255}  # int16: 8-bit weights less their zero point
+            worst = self.terms * (255 if self.x_zero_point else largest[self.dtype]) * largest[self.w_dtype]
             if worst > 2**31 - 1:
                 raise ValueError(
                     f"{self.terms} products of {self.dtype} and {self.w_dtype} can exceed int32 sums; "
@@ -161,9 +173,9 @@ class ConvSpec:
     def output_size(self) -> tuple[int, ...]:
         """Spatial size of the result."""
         return tuple(
-            (size + before + after - extent) // stride + 1
-            for size, (before, after), extent, stride in zip(
-                self.input_size, self.padding, self.extent, self.stride, strict=True
+            (size + before + after - spare - extent) // stride + 1
+            for size, (before, after), spare, extent, stride in zip(
+                self.input_size, self.padding, self.spare, self.extent, self.stride, strict=True
             )
         )
 
@@ -192,29 +204,51 @@ class ConvSpec:
         return (self.oc, self.ic // self.g, *self.kernel_size)
 
     @property
+    def operand_shape(self) -> tuple[int, ...]:
+        """Shape of the array that is convolved."""
+        return self.out_shape if self.op == "grad_input" else self.x_shape
+
+    @property
+    def constant_shape(self) -> tuple[int, ...]:
+        """Shape of the array that it is convolved with."""
+        return self.out_shape if self.op == "grad_weight" else self.w_shape
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of what comes out."""
+        return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_weight": self.w_shape}[self.op]
+
+    @property
+    def result_channels(self) -> int:
+        """Channels of the result, each with one bias."""
+        return self.ic if self.op == "grad_input" else self.oc
+
+    @property
     def taps(self) -> int:
         """Positions of the kernel."""
         return math.prod(self.kernel_size)
 
     @property
     def terms(self) -> int:
-        """Products summed into one output element."""
-        return self.ic // self.g * self.taps
+        """Products summed into one element of the result, at most."""
+        if self.op == "grad_weight":
+            return self.n * math.prod(self.output_size)
+        return (self.ic if self.op == "forward" else self.oc) // self.g * self.taps
 
     @property
     def flops(self) -> int:
         """Floating-point operations of the direct algorithm: one multiply and one add per term."""
-        return 2 * self.n * self.oc * math.prod(self.output_size) * self.terms
+        return 2 * self.n * self.oc * math.prod(self.output_size) * (self.ic // self.g) * self.taps
 
     @property
     def bytes(self) -> int:
-        """Bytes that must move at least: input and weights read once, output written once."""
+        """Bytes that must move at least: both operands read once, the result written once."""
         bits = (
             int(dtype.removeprefix("u").removeprefix("int").removeprefix("float"))
             for dtype in (self.dtype, self.w_dtype, self.acc_dtype)
         )
         item, w_item, out_item = (b // 8 for b in bits)
-        x, w, out = (math.prod(s) for s in (self.x_shape, self.w_shape, self.out_shape))
+        x, w, out = (math.prod(s) for s in (self.operand_shape, self.constant_shape, self.result_shape))
         return x * item + w * w_item + out * out_item
 
     def with_shape(self, n: int, input_size: tuple[int, ...], padding: str | None = None) -> ConvSpec:
@@ -316,7 +350,7 @@ def _axis_text(kind: str, values: Sequence[int], short: str | None, default: int
     return [f"{kind}{a}{v}" for a, v in zip(names, values, strict=True) if v != default]
 
 
-def parse_layer(text: str, **options: str) -> ConvSpec:
+def parse_layer(text: str, **options: Any) -> ConvSpec:
     """Read a layer written as text.
 
     Parameters

@@ -14,23 +14,43 @@ import pytest
 
 import fastconv
 from fastconv import registry
+from fastconv.spec import OPS
 
 ROOT = Path(fastconv.__file__).parent
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py"))
-LEAVES = {"arguments", "spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads"}
+LEAVES = {"arguments", "spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads", "phases"}
 BELOW = {  # part of the package -> the parts that it may import; a leaf may import leaves
     "kernels": {"kernels"},
     "adapters": LEAVES | {"kernels", "adapters"},
     "registry": LEAVES,
     "planning": LEAVES | {"registry"},
     "pooling": LEAVES | {"kernels", "registry"},
-    "api": LEAVES | {"registry", "planning"},
-    "__init__": LEAVES | {"registry", "planning", "api", "pooling"},
+    "calls": LEAVES | {"registry", "planning"},
+    "api": LEAVES | {"registry", "planning", "calls"},
+    "transposed": LEAVES | {"planning", "calls"},
+    "gradients": LEAVES | {"planning", "calls"},
+    "grad": {"gradients", "pooling"},
+    "folding": LEAVES | {"planning", "calls"},
+    "__init__": LEAVES | {"registry", "planning", "api", "folding", "grad", "pooling", "receptive", "transposed"},
     "bench": LEAVES | {"registry", "planning", "api", "pooling", "kernels", "bench", ""},
     "cli": LEAVES | {"registry", "planning", "api", "pooling", "kernels", "bench", "cli", ""},
     "__main__": {"cli"},
 } | {leaf: LEAVES for leaf in LEAVES}
-MAY_LOAD = {"fastconv"} | {f"fastconv.{name}" for name in (*LEAVES, "api", "planning", "registry", "pooling")}
+MAY_LOAD = {"fastconv"} | {
+    f"fastconv.{name}"
+    for name in (
+        *LEAVES,
+        "api",
+        "calls",
+        "folding",
+        "grad",
+        "gradients",
+        "planning",
+        "registry",
+        "pooling",
+        "transposed",
+    )
+}
 
 
 def imported(path):
@@ -94,7 +114,7 @@ def test_backend_has_the_functions_of_the_contract(row):
 def test_last_backend_needs_nothing_and_takes_everything():
     last = registry.BACKENDS[-1]
     assert last.requires is None
-    assert last.capabilities == registry.Capabilities(dtypes=registry.EVERY_DTYPE)
+    assert last.capabilities == registry.Capabilities(dtypes=registry.EVERY_DTYPE, ops=OPS, zero_point=True)
 
 
 def python(code, *args, cwd):

@@ -129,5 +129,6 @@ def test_uncompiled_naive_loops_give_the_same(dtype, rng):
     out = np.empty((1, 1, 1, 3, 4), ACCUMULATOR[dtype])
     low = lower(parse_layer("ic2ih4iw5k2"))
     with np.errstate(over="ignore"):
-        naive_any_loops(x, w, out, *(a.positions(0, a.out) for a in low.axes), out.dtype.type(0))
+        zero = out.dtype.type(0)
+        naive_any_loops(x, w, out, *(a.positions(0, a.out) for a in low.axes), zero, zero)
     assert np.array_equal(out[:, :, 0], wrap(exact(x[:, :, 0], w[:, :, 0]), out.dtype))

@@ -11,8 +11,9 @@ import numpy as np
 from fastconv import epilogue
 from fastconv.adapters.direct import sequential_bound
 from fastconv.arena import Arena
-from fastconv.kernels.naive_loops import naive_any_loops
+from fastconv.kernels import naive_loops
 from fastconv.lowering import lower
+from fastconv.phases import most_copies
 from fastconv.spec import ConvSpec, Problem
 
 
@@ -25,7 +26,10 @@ def workspace_bytes(problem: Problem, threads: int) -> int:
 
 
 def error_bound(problem: Problem) -> float:
-    return sequential_bound(problem.spec)
+    """Of sums in order; the gradient to an element that the padding copies adds up that of every copy."""
+    spec = problem.spec
+    copies = most_copies(lower(spec)) if spec.op == "grad_input" else 1
+    return copies * sequential_bound(spec, copies * spec.terms + 1)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
@@ -37,19 +41,26 @@ def run(
     state: Any, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
     residual: np.ndarray | None, threads: int, scratch: Arena,
 ) -> None:  # fmt: skip
-    (x,), (w, bias) = operands, state
-    low = lower(problem.spec)
-    tables = (axis.positions(0, axis.out) for axis in low.axes)
-    _loops()(x, w, out, *tables, out.dtype.type(0))
+    (x,), (w, bias), spec = operands, state, problem.spec
+    tables = (axis.positions(0, axis.out) for axis in lower(spec).axes)
+    number = out.dtype.type
+    zeros = (number(0), number(spec.x_zero_point)) if spec.op == "forward" else (number(0),)
+    _loops(spec.op)(x, w, out, *tables, *zeros)
     epilogue.finish(out, bias, residual, problem.epilogue)
 
 
 @cache
-def _loops() -> Callable[..., None]:
-    """The loops, compiled where Numba is installed."""
+def _loops(op: str) -> Callable[..., None]:
+    """The loops for ``ConvSpec.op``, compiled where Numba is installed."""
+    every: dict[str, Callable[..., None]] = {
+        "forward": naive_loops.naive_any_loops,
+        "grad_input": naive_loops.naive_grad_input_loops,
+        "grad_weight": naive_loops.naive_grad_weight_loops,
+    }
+    loops = every[op]
     try:
         import numba
     except ImportError:
-        return naive_any_loops
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True, error_model="numpy")(naive_any_loops)
+        return loops
+    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True, error_model="numpy")(loops)
     return compiled

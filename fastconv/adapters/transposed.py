@@ -1,0 +1,108 @@
+"""The gradient to the input, which is the transposed convolution, on any backend that computes forward layers.
+
+Each phase (`fastconv.phases`) is a forward layer of stride 1 that writes every s-th element of the result; what
+the backend says of its forward layers holds for the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastconv import epilogue
+from fastconv.arena import Arena
+from fastconv.lowering import lower
+from fastconv.phases import Phase, fold_back, most_copies, phases
+from fastconv.spec import ConvSpec, Epilogue, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed:
+    """The five functions of the contract over those of ``forward``, a backend's module."""
+
+    forward: ModuleType
+
+    def algorithm(self, spec: ConvSpec) -> str:
+        """The forward algorithm of the phase with the most taps."""
+        parts = phases(spec)
+        widest = max((part.spec for part in parts), key=lambda layer: layer.taps, default=None)
+        inner = "zeros" if widest is None else self.forward.algorithm(widest)
+        return inner if len(parts) == 1 else f"{inner} x {len(parts)}"
+
+    def workspace_bytes(self, problem: Problem, threads: int) -> int:
+        """That of the greediest phase, and the gradient to the padded input where it must be folded."""
+        inner = (self.forward.workspace_bytes(self._inner(problem, part), threads) for part in phases(problem.spec))
+        own = padded_bytes(problem.spec)
+        return max(inner, default=0) + own + epilogue.workspace_bytes(problem)
+
+    def error_bound(self, problem: Problem) -> float:
+        """That of the worst phase, for each of the padded positions that are added up."""
+        spec = problem.spec
+        inner = max((self.forward.error_bound(self._inner(problem, part)) for part in phases(spec)), default=0.0)
+        copies = most_copies(lower(spec))
+        if copies == 1 or not spec.acc_dtype.startswith("float"):
+            return inner
+        return copies * (inner + (1 + inner) * copies * float(np.finfo(spec.acc_dtype).eps))
+
+    def prepare(self, spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
+        w, bias = constants
+        folded = spec.padding_mode != "zeros"
+        states = []
+        for part in phases(spec):
+            taps = w[:, :, *part.taps]
+            groups = taps.reshape(spec.g, spec.oc // spec.g, *taps.shape[1:]).swapaxes(1, 2)
+            exchanged = groups.reshape(spec.ic, spec.oc // spec.g, *taps.shape[2:])
+            states.append(self.forward.prepare(part.spec, (exchanged, None if folded else bias), borrow))
+        return states, bias
+
+    def run(
+        self, state: Any, problem: Problem, operands: tuple[np.ndarray, ...], out: np.ndarray, *,
+        residual: np.ndarray | None, threads: int, scratch: Arena,
+    ) -> None:  # fmt: skip
+        (gy,), spec, (states, bias) = operands, problem.spec, state
+        if spec.padding_mode == "zeros":
+            self._fill(states, problem, gy, out, residual, bias, threads, scratch)
+            return
+        low, size = lower(spec), out.shape[2:]
+        lengths = tuple(axis.source.size for axis in low.axes)
+        nbytes = padded_bytes(spec)
+        with scratch.borrow(nbytes) as buffer:
+            padded = buffer[:nbytes].view(out.dtype).reshape(*out.shape[:2], *lengths)
+            plain = replace(problem, epilogue=Epilogue())
+            self._fill(states, plain, gy, padded, None, None, threads, scratch)
+            before = (0,) * (3 - spec.ndim) + tuple(pair[0] for pair in spec.padding)
+            out[...] = fold_back(padded, low, size, before)
+        epilogue.finish(out, bias, residual, problem.epilogue)
+
+    def _fill(
+        self, states: list[Any], problem: Problem, gy: np.ndarray, out: np.ndarray, residual: np.ndarray | None,
+        bias: np.ndarray | None, threads: int, scratch: Arena,
+    ) -> None:  # fmt: skip
+        """Every phase into its place in ``out``; first what no phase reaches, if there is any."""
+        parts = phases(problem.spec)
+        if sum(out[:, :, *part.target].size for part in parts) < out.size:
+            out[...] = 0
+            epilogue.finish(out, bias, residual, problem.epilogue)
+        for part, inner in zip(parts, states, strict=True):
+            added = None if residual is None else residual[:, :, *part.target]
+            self.forward.run(inner, self._inner(problem, part), (gy[:, :, *part.source],), out[:, :, *part.target],
+                             residual=added, threads=threads, scratch=scratch)  # fmt: skip
+
+    def _inner(self, problem: Problem, part: Phase) -> Problem:
+        limit = problem.max_workspace
+        if limit is not None:
+            limit = max(limit - padded_bytes(problem.spec) - epilogue.workspace_bytes(problem), 0)
+        applied = problem.epilogue if problem.spec.padding_mode == "zeros" else Epilogue()
+        return Problem(part.spec, applied, self.forward.algorithm(part.spec), limit)
+
+
+def padded_bytes(spec: ConvSpec) -> int:
+    """Scratch for the gradient to the padded input; none for zeros, which take theirs with them."""
+    if spec.padding_mode == "zeros":
+        return 0
+    lengths = (size + sum(pair) for size, pair in zip(spec.input_size, spec.padding, strict=True))
+    return spec.n * spec.ic * math.prod(lengths) * np.dtype(spec.acc_dtype).itemsize
