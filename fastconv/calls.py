@@ -38,6 +38,7 @@ class Call:
     backend: str
     max_workspace: int | None
     resize: str | None = None  # the name of a padding that depends on the size of the image
+    operand: str = "x"  # what the caller calls the array that is convolved
 
     def request(self, threads: int | None = None) -> planning.Request:
         return planning.Request(
@@ -53,7 +54,8 @@ class Call:
             bias.setflags(write=False)
         problem, name, state = planning.choose(self.request(threads), self.backend, (w, bias), borrow)
         borrowed = [("grad_output" if of_output else "w", w)] + ([("bias", bias)] if bias is not None else [])
-        return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed) if borrow else (), self.resize)
+        return Plan(problem, name, self.x_shape, state, bias, tuple(borrowed) if borrow else (), self.resize,
+                    self.operand)  # fmt: skip
 
 
 def forward(
@@ -122,7 +124,7 @@ def grad_input(
                  padding_mode, layout, accuracy)  # fmt: skip
     _check_grad_output(grad_output, spec, input_size)
     return Call(spec, Epilogue(), _flipped(w, flip_kernel, ndim), None, grad_output.shape, check_backend(backend),
-                _limit(max_workspace))  # fmt: skip
+                _limit(max_workspace), operand="grad_output")  # fmt: skip
 
 
 def grad_weight(

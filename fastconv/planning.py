@@ -60,6 +60,7 @@ class Plan:
     bias: np.ndarray | None = None
     borrowed: tuple[tuple[str, np.ndarray], ...] = ()  # the caller's own arrays that `state` reads
     resize: str | None = None  # 'same' or 'same_lower': a padding that `for_shape` works out anew
+    operand: str = "x"  # what the caller calls the array that is convolved
 
     @property
     def spec(self) -> ConvSpec:
@@ -123,7 +124,7 @@ class Plan:
         if out is None:
             result = np.empty(self.out_shape, spec.acc_dtype)
         else:
-            inputs = {"x": array, "residual": added, **dict(self.borrowed)}
+            inputs = {self.operand: array, "residual": added, **dict(self.borrowed)}
             result = arrays.take_out(out, self.out_shape, spec.acc_dtype, inputs)
         self._compute(array, result, added, workers)
         return result if out is not None else arrays.give_back(result, x)
@@ -173,6 +174,7 @@ class Explanation:
         spec = self.spec
         return {
             "layer": spec.text,
+            "op": spec.op,
             "dtype": spec.dtype,
             "layout": spec.layout,
             "output_shape": list(spec.result_shape),
@@ -193,16 +195,17 @@ class Explanation:
 
     def __str__(self) -> str:
         spec = self.spec
+        of = "" if spec.op == "forward" else f"{spec.op} of "
         lines = [
-            f"{spec.text}  {spec.dtype} {spec.layout} -> {spec.result_shape}",
+            f"{of}{spec.text}  {spec.dtype} {spec.layout} -> {spec.result_shape}",
             f"{spec.flops / 1e9:.4g} GFLOP, {spec.bytes / 1e6:.4g} MB, {spec.flops / max(spec.bytes, 1):.3g} FLOP/byte",
             "",
-            f"{'backend':<10}{'verdict':<10}{'algorithm':<18}{'workspace':>12}  {'error bound':>11}  because",
+            f"{'backend':<10}{'verdict':<10}{'algorithm':<20}{'workspace':>12}  {'error bound':>11}  because",
         ]
         for row in self.rows:
             size = f"{row.workspace_bytes:,}" if row.algorithm else ""
             bound = f"{row.error_bound:.1e}" if row.algorithm else ""
-            lines.append(f"{row.backend:<10}{row.verdict:<10}{row.algorithm:<18}{size:>12}  {bound:>11}  {row.because}")
+            lines.append(f"{row.backend:<10}{row.verdict:<10}{row.algorithm:<20}{size:>12}  {bound:>11}  {row.because}")
         return "\n".join(lines)
 
 

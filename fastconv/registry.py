@@ -13,7 +13,7 @@ from typing import Any
 
 from fastconv.errors import BackendUnavailable
 from fastconv.phases import phases
-from fastconv.spec import ACCUMULATOR, ConvSpec
+from fastconv.spec import ACCUMULATOR, OPS, ConvSpec
 
 FLOATS = ("float32", "float64")
 EVERY_DTYPE = tuple(ACCUMULATOR)
@@ -162,7 +162,8 @@ def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
     """The reason for which a backend with these capabilities cannot compute ``spec``, or ``None``."""
     if spec.op not in capabilities.ops:
         if spec.op != "grad_input":
-            return f"computes {' and '.join(capabilities.ops)}; got {spec.op}"
+            able = [op for op in OPS if op in (*capabilities.ops, "grad_input")]
+            return f"computes {' and '.join(able)}; got {spec.op}"
         reasons = (why_not(capabilities, phase.spec) for phase in phases(spec))
         return next((f"{reason} in a phase of the transposed layer" for reason in reasons if reason), None)
     if spec.dtype not in capabilities.dtypes:

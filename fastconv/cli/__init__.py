@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("layer", metavar="LAYER", help="such as ic64ih56oc64k3p1, or the same with blanks in quotes")
     explain.add_argument("--dtype", default="float32", help="element type (default: %(default)s)")
+    explain.add_argument("--op", default="forward", help="forward, grad_input or grad_weight (default: %(default)s)")
     explain.add_argument("--padding-mode", default="zeros", help="zeros, reflect, replicate or circular")
     explain.add_argument("--layout", help="order of the axes (default: channels first)")
     explain.add_argument("--backend", default="auto", help="as in conv2d (default: %(default)s)")

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
         raise Failure(f"--dtype={args.dtype!r} is unknown; choose one of {', '.join(ACCUMULATOR)}", USAGE)
     if args.max_workspace is not None and args.max_workspace < 0:
         raise Failure(f"--max-workspace={args.max_workspace} must be at least 0", USAGE)
-    options = {"dtype": args.dtype, "padding_mode": args.padding_mode, "accuracy": args.accuracy}
+    options = {"dtype": args.dtype, "padding_mode": args.padding_mode, "accuracy": args.accuracy, "op": args.op}
     if args.layout is not None:
         options["layout"] = args.layout
     try:
