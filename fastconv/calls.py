@@ -75,22 +75,22 @@ def forward(
 
 
 def transposed(
-    ndim: int, x: np.ndarray, w: np.ndarray, bias: Array | None, stride: Ints, padding: Padding, output_padding: Ints,
-    groups: int, dilation: Ints, layout: str, activation: Activation, flip_kernel: bool, backend: str, accuracy: str,
-    max_workspace: int | None,
+    ndim: int, x_shape: Shape, dtype: str, w: np.ndarray, bias: Array | None, stride: Ints, padding: Padding,
+    output_padding: Ints, groups: int, dilation: Ints, layout: str, activation: Activation, flip_kernel: bool,
+    backend: str, accuracy: str, max_workspace: int | None,
 ) -> Call:  # fmt: skip
-    """The transposed convolution of ``x``: the gradient to the input of the layer whose output ``x`` could be."""
+    """The transposed convolution of an ``x`` of that shape: the gradient to the input of the layer that puts it out."""
     check_layout(layout, ndim)
-    w = w.reshape(_with_channels(ndim, x.shape, w.shape))
-    _check_dtypes(x.dtype.name, w.dtype.name)
-    n, ic, size = planning.split_shape(x.shape, ndim, layout.endswith("C"))
+    w = w.reshape(_with_channels(ndim, x_shape, w.shape))
+    _check_dtypes(dtype, w.dtype.name)
+    n, ic, size = planning.split_shape(x_shape, ndim, layout.endswith("C"))
     strides, dilations = check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
     spare, g = check_ints(output_padding, ndim, "output_padding"), check_int(groups, "groups")
     for axis in range(ndim):
         if min(strides[axis], dilations[axis], g) < 1:
             raise ValueError(f"stride={strides}, dilation={dilations}, groups={g}: each must be at least 1")
         if size[axis] < 1:
-            raise ValueError(f"x has shape {x.shape}; every spatial axis needs at least one element")
+            raise ValueError(f"x has shape {x_shape}; every spatial axis needs at least one element")
         if not 0 <= spare[axis] < max(strides[axis], dilations[axis]):
             raise ValueError(
                 f"output_padding={spare} must be at least 0 and less than the larger of stride={strides} and "
@@ -99,7 +99,7 @@ def transposed(
     if ic != w.shape[0]:
         raise ValueError(
             f"x has {ic} channels but w of shape {w.shape}, read as (ic, oc / groups, k...), takes {w.shape[0]}; "
-            f"x of shape {x.shape} is read as {layout}"
+            f"x of shape {x_shape} is read as {layout}"
         )
     reach = [(i - 1) * s + (k - 1) * d + 1 for i, s, k, d in zip(size, strides, w.shape[2:], dilations, strict=True)]
     pads, spare = _transposed_padding(padding, size, reach, strides, spare)
@@ -107,8 +107,8 @@ def transposed(
     if min(result) < 1:
         raise ValueError(f"padding={padding} leaves an output of size {result}; use a smaller padding")
     spec = ConvSpec(n, w.shape[1] * g, ic, result, w.shape[2:], strides, pads, dilations, g, "zeros", layout,
-                    x.dtype.name, w.dtype.name, accuracy, "grad_input", spare)  # fmt: skip
-    return Call(spec, _epilogue(activation, spec), _flipped(w, flip_kernel, ndim), _bias(bias, spec), x.shape,
+                    dtype, w.dtype.name, accuracy, "grad_input", spare)  # fmt: skip
+    return Call(spec, _epilogue(activation, spec), _flipped(w, flip_kernel, ndim), _bias(bias, spec), x_shape,
                 check_backend(backend), _limit(max_workspace))  # fmt: skip
 
 

@@ -20,15 +20,25 @@ from fastconv.spec import ConvSpec, parse_layer  # noqa: F401 (parse_layer: the 
 
 
 @dataclass(frozen=True, slots=True)
+class Taps:
+    """The taps of one axis that one phase sees: every ``stride / gcd(stride, dilation)``-th one, last first."""
+
+    first: int
+    where: slice
+    count: int
+    dilation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One phase of a transposed convolution as a stride-1 layer of its own.
 
-    It convolves ``gy[source]`` with the taps ``w[taps]``, both channel axes exchanged, into ``gx[target]``; slices of
-    the spatial axes (d, h, w).
+    It convolves ``gy[source]`` with ``taps`` of the weights, both channel axes exchanged, into ``gx[target]``; slices
+    of the spatial axes (d, h, w).
     """
 
     spec: ConvSpec
-    taps: tuple[slice, ...]
+    taps: tuple[Taps, ...]
     source: tuple[slice, ...]
     target: tuple[slice, ...]
 
@@ -45,48 +55,76 @@ def phases(spec: ConvSpec) -> tuple[Phase, ...]:
     [((2, 2), (slice(1, 5, 2), slice(1, 5, 2))), ((2, 1), (slice(1, 5, 2), slice(0, 5, 2)))]
     """
     axes = []
-    for size, pair, kernel, stride, dilation, out in zip(
-        spec.input_size, spec.padding, spec.kernel_size, spec.stride, spec.dilation, spec.output_size, strict=True
-    ):
-        whole = spec.padding_mode == "zeros"
-        axes.append(list(_axis_phases(size if whole else size + sum(pair), pair[0] if whole else 0, kernel, stride,
-                                      dilation, out)))  # fmt: skip
+    for axis, (size, pair) in enumerate(zip(spec.input_size, spec.padding, strict=True)):
+        whole, before = (size, pair[0]) if spec.padding_mode == "zeros" else (size + sum(pair), 0)
+        axes.append(list(_axis_phases(spec, axis, whole, before)))
     lead = (slice(None),) * (3 - spec.ndim)
     result = []
     for parts in itertools.product(*axes):
-        kernels, dilations, pads, sizes, taps, sources, targets = zip(*parts, strict=True)
-        layer = replace(
-            spec, op="forward", ic=spec.oc, oc=spec.ic, input_size=sizes, kernel_size=kernels, padding=pads,
-            stride=(1,) * spec.ndim, dilation=dilations, spare=(), padding_mode="zeros",
-        )  # fmt: skip
-        result.append(Phase(layer, (*lead, *taps), (*lead, *sources), (*lead, *targets)))
+        taps, pads, sources, targets = zip(*parts, strict=True)
+        sizes = tuple(source.stop - source.start for source in sources)
+        result.append(Phase(_layer(spec, taps, sizes, pads), taps, (*lead, *sources), (*lead, *targets)))
     return tuple(result)
 
 
-def _axis_phases(
-    size: int, before: int, kernel: int, stride: int, dilation: int, out: int
-) -> Iterator[tuple[int, int, Pair, int, slice, slice, slice]]:
-    """Kernel, dilation, padding, input size, taps, source and target of each phase of one axis.
+def kernels(spec: ConvSpec) -> tuple[tuple[tuple[Taps, ...], ConvSpec], ...]:
+    """The taps of every phase there can be, whatever the size of the image, each with a layer to prepare them for.
+
+    Layers of one kernel size are one and the same, the largest of `phases`: so is what a backend decides by them.
+    """
+    every = tuple(itertools.product(*(_axis_taps(spec, axis) for axis in range(spec.ndim))))
+    layers = {phase.spec.kernel_size: phase.spec for phase in sorted(phases(spec), key=lambda part: part.spec.flops)}
+    result = []
+    for taps in every:
+        extents = tuple((tap.count - 1) * tap.dilation + 1 for tap in taps)
+        layer = _layer(spec, taps, extents, ((0, 0),) * spec.ndim)
+        result.append((taps, layers.setdefault(layer.kernel_size, layer)))
+    return tuple(result)
+
+
+def widest(spec: ConvSpec) -> ConvSpec:
+    """The layer of the phase with the most taps."""
+    return max((layer for _, layer in kernels(spec)), key=lambda layer: layer.taps)
+
+
+def _layer(
+    spec: ConvSpec, taps: tuple[Taps, ...], size: tuple[int, ...], padding: tuple[Pair, ...]
+) -> ConvSpec:  # fmt: skip
+    return replace(
+        spec, op="forward", ic=spec.oc, oc=spec.ic, input_size=size, kernel_size=tuple(tap.count for tap in taps),
+        padding=padding, stride=(1,) * spec.ndim, dilation=tuple(tap.dilation for tap in taps), spare=(),
+        padding_mode="zeros",
+    )  # fmt: skip
+
+
+def _axis_taps(spec: ConvSpec, axis: int) -> Iterator[Taps]:
+    """The taps of each phase of one axis; phases that no tap reaches are left out."""
+    kernel, stride, dilation = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]
+    common = math.gcd(stride, dilation)
+    step = stride // common
+    for first in range(min(step, kernel)):
+        count = (kernel - 1 - first) // step + 1
+        last = first + (count - 1) * step
+        where = slice(last, first - step if first >= step else None, -step)
+        yield Taps(first, where, count, dilation // common if count > 1 else 1)
+
+
+def _axis_phases(spec: ConvSpec, axis: int, size: int, before: int) -> Iterator[tuple[Taps, Pair, slice, slice]]:
+    """Taps, padding, source and target of each phase of one axis.
 
     Position ``i`` of the gradient is padded position ``p = i + before``; tap ``r`` brings it what flowed to output
-    ``(p - r * dilation) / stride``, where that is whole. Those taps are every ``stride / gcd``-th one.
+    ``(p - r * dilation) / stride``, where that is whole.
     """
-    common = math.gcd(stride, dilation)
-    step, spread = stride // common, dilation // common
-    for first in range(min(step, kernel)):
-        start = (first * dilation - before) % stride
-        taps = (kernel - 1 - first) // step + 1
+    stride, dilation, out = spec.stride[axis], spec.dilation[axis], spec.output_size[axis]
+    for taps in _axis_taps(spec, axis):
+        start = (taps.first * dilation - before) % stride
         length = (size - 1 - start) // stride + 1
-        low = (start + before - first * dilation) // stride - (taps - 1) * spread  # the output that the last tap reads
-        high = low + length + (taps - 1) * spread
+        reach = (taps.count - 1) * taps.dilation
+        low = (start + before - taps.first * dilation) // stride - reach  # the output that the last tap reads
+        high = low + length + reach
         inside = slice(max(low, 0), min(high, out))
-        if start >= size or inside.start >= inside.stop:
-            continue
-        pads = (inside.start - low, high - inside.stop)
-        last = first + (taps - 1) * step
-        reverse = slice(last, first - step if first >= step else None, -step)
-        target = slice(start, size, stride)
-        yield taps, spread if taps > 1 else 1, pads, inside.stop - inside.start, reverse, inside, target
+        if start < size and inside.start < inside.stop:
+            yield taps, (inside.start - low, high - inside.stop), inside, slice(start, size, stride)
 
 
 def fold_back(padded: np.ndarray, low: Lowered, size: tuple[int, ...], before: tuple[int, ...]) -> np.ndarray:

@@ -19,7 +19,7 @@ from fastconv.arena import arena
 from fastconv.arguments import check_int
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
-from fastconv.phases import phases
+from fastconv.phases import widest
 from fastconv.spec import ConvSpec, Epilogue, Problem
 from fastconv.threads import check_threads, get_num_threads
 
@@ -103,8 +103,10 @@ class Plan:
         if len(x_shape) != len(self.x_shape):
             raise ValueError(f"x_shape={x_shape} has {len(x_shape)} axes; this plan takes {len(self.x_shape)}")
         n, channels, size = split_shape(x_shape, self.spec.ndim, self.spec.channels_last)
-        if channels != self.spec.ic:
-            raise ValueError(f"x_shape={x_shape} has {channels} channels; the weights take {self.spec.ic}")
+        if channels != self.spec.operand_channels:
+            raise ValueError(
+                f"x_shape={x_shape} has {channels} channels; the weights take {self.spec.operand_channels}"
+            )
         problem = replace(self.problem, spec=self.spec.with_shape(n, size, self.resize))
         return replace(self, problem=problem, x_shape=x_shape)
 
@@ -246,7 +248,7 @@ def preference(spec: ConvSpec, once: bool) -> list[str]:
     """Backends in the order in which ``auto`` would take them for this layer, for one call or for a plan."""
     names = [b.name for b in registry.BACKENDS]
     if spec.op == "grad_input":
-        spec = max((phase.spec for phase in phases(spec)), key=lambda layer: layer.taps, default=spec)
+        spec = widest(spec)
     special = {
         "fft": spec.taps >= tuning.FFT_MIN_TAPS
         and set(spec.stride) == {1}

@@ -9,53 +9,14 @@ a dilation and elements that a stride leaves out count as they are.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any, overload
 
-from fastconv.arguments import check_int, check_ints
-from fastconv.spec import AXES, ConvSpec, PoolSpec, parse_layer
+from fastconv.arguments import check_ints
+from fastconv.windows import Branches, Number, Size, axes_of, label, plain, reaches, resolve, times
 
-Number = int | Fraction
-Size = tuple[int, ...]
 Sets = tuple[set[int], ...]  # per axis, the elements that are seen
-
-_ANY_SIZE = 2**30  # stands for the size of an image that nobody told: larger than every kernel
-
-
-@dataclass(frozen=True, slots=True)
-class Adaptive:
-    """A layer that makes an output of a fixed size, each element from its share of the input.
-
-    ``Adaptive(1)`` sees everything: global pooling, or a fully connected layer.
-    """
-
-    output_size: int | tuple[int | None, ...]
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Branches:
-    """Paths that start at the same array and meet again, added or concatenated.
-
-    Parameters
-    ----------
-    *paths
-        Each a layer or a sequence of layers as in `receptive_field`; ``()`` is the identity.
-
-    Examples
-    --------
-    >>> receptive_field([Branches("k3p1", "k5p2", ())])[-1].size
-    (5,)
-    """
-
-    paths: tuple[Any, ...]
-
-    def __init__(self, *paths: Any) -> None:
-        if not paths:
-            raise ValueError("Branches() has no path; pass at least one, () for the identity")
-        object.__setattr__(self, "paths", paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +162,7 @@ def receptive_field(layers: Any, input_size: int | Sequence[int] | None = None) 
     """
     if not isinstance(layers, (list, tuple)):
         layers = (layers,)
-    said = len(input_size) if isinstance(input_size, (list, tuple)) else _axes(layers)
+    said = len(input_size) if isinstance(input_size, (list, tuple)) else axes_of(layers)
     ndim = 1 if said is None else said
     size = None if input_size is None else check_ints(input_size, ndim, "input_size")
     if size is not None and min(size, default=1) < 1:
@@ -230,7 +191,7 @@ def start(image: Size | None, ndim: int = 0) -> State:
 
 def advance(state: State, layer: Any) -> State:
     """The field after one more layer."""
-    what = _resolve(layer, state.image, len(state.size))
+    what = resolve(layer, state.image, len(state.size))
     if what is None:
         return state
     if isinstance(what, (list, tuple)):
@@ -240,13 +201,13 @@ def advance(state: State, layer: Any) -> State:
     if isinstance(what, Branches):
         return join([advance(state, path) for path in what.paths], label(layer))
     try:
-        reaches = _reaches(what, state.image, len(state.size))
+        seen = reaches(what, state.image, len(state.size))
     except ValueError as error:
         raise ValueError(f"layer {label(layer)}: {error}") from error
-    grown = zip(state.size, state.stride, state.offset, reaches, strict=True)
+    grown = zip(state.size, state.stride, state.offset, seen, strict=True)
     axes = [(n + s * (r.last - r.first), s * r.step, o + s * r.first) for n, s, o, r in grown]
-    size, stride, offset = ([_plain(axis[i]) for axis in axes] for i in range(3))
-    image = None if state.image is None else tuple(r.out for r in reaches)
+    size, stride, offset = ([plain(axis[i]) for axis in axes] for i in range(3))
+    image = None if state.image is None else tuple(r.out for r in seen)
     return State(tuple(size), tuple(stride), tuple(offset), image)
 
 
@@ -258,34 +219,12 @@ def join(states: Sequence[State], name: str) -> State:
             raise ValueError(f"the paths of {name} have the {what} {several}; they must agree to be joined")
     axes = range(len(states[0].size))
     offset = [min(s.offset[a] for s in states) for a in axes]
-    size = [_plain(max(s.offset[a] + s.size[a] for s in states) - offset[a]) for a in axes]
+    size = [plain(max(s.offset[a] + s.size[a] for s in states) - offset[a]) for a in axes]
     return replace(states[0], size=tuple(size), offset=tuple(offset))
 
 
-def label(layer: Any) -> str:
-    """A layer in one line."""
-    match layer:
-        case str():
-            return "".join(layer.split())
-        case Branches():
-            return f"Branches({' | '.join(map(label, layer.paths))})"
-        case list() | tuple():
-            return " ".join(map(label, layer)) or "identity"
-        case ConvSpec():
-            return layer.text
-        case PoolSpec():
-            return f"PoolSpec({times(layer.kernel_size)}, stride {times(layer.stride)})"
-    lines = repr(layer).splitlines()
-    return lines[0] if len(lines) == 1 else type(layer).__name__
-
-
-def times(values: Sequence[Any]) -> str:
-    """Sizes as text: '3x3'; '-' without axes."""
-    return "x".join(map(str, values)) or "-"
-
-
 def _fields(layer: Any, state: State, path: list[Any], size: Size | None) -> Generator[Field, None, State]:
-    what = _resolve(layer, state.image, len(state.size))
+    what = resolve(layer, state.image, len(state.size))
     if isinstance(what, (list, tuple)):
         for part in what:
             state = yield from _fields(part, state, path, size)
@@ -302,7 +241,7 @@ def _inputs(layer: Any, seen: Sets, image: Size) -> Sets:
     The paths of `Branches` are united axis by axis, which may add elements only where all of one path's
     elements lie in the padding of a layer before.
     """
-    what = _resolve(layer, image, len(image))
+    what = resolve(layer, image, len(image))
     if what is None:
         return seen
     if isinstance(what, (list, tuple)):
@@ -315,134 +254,5 @@ def _inputs(layer: Any, seen: Sets, image: Size) -> Sets:
     if isinstance(what, Branches):
         ways = [way for way in (_inputs(path, seen, image) for path in what.paths) if all(way)]
         return tuple(set().union(*axis) for axis in zip(*ways, strict=True)) if ways else tuple(set() for _ in seen)
-    reaches = _reaches(what, image, len(image))
-    return tuple({i for o in outputs for i in r.inputs(o)} for outputs, r in zip(seen, reaches, strict=True))
-
-
-def _resolve(layer: Any, image: Size | None, ndim: int) -> Any:
-    """What a layer is to a receptive field; see the notes of `receptive_field`."""
-    if isinstance(layer, str):
-        return _parse(layer, ndim)
-    if isinstance(layer, (list, tuple, Branches, ConvSpec, PoolSpec, Adaptive)):
-        return layer
-    if not callable(getattr(layer, "receptive", None)):
-        raise TypeError(
-            f"layers holds {layer!r} of type {type(layer).__name__}; expected texts such as 'k3s2p1', specs, "
-            "layers of fastconv.nn, Branches, or sequences of those"
-        )
-    what = layer.receptive(image)
-    return None if what is None else _resolve(what, image, ndim)
-
-
-def _axes(layer: Any) -> int | None:
-    """The number of spatial axes that a layer or the first of several says, if any."""
-    if isinstance(layer, str):
-        names = set(re.findall("[a-z]+", layer)) - {"n", "ic", "oc", "g", "k", "s", "p", "d"}
-        if names & {"id", "kd", "sd", "dd", "pf", "pk"}:
-            return 3
-        return (2 if names & {"ih", "kh", "sh", "dh", "pt", "pb"} else 1) if names else None
-    if isinstance(layer, (list, tuple, Branches)):
-        parts = layer.paths if isinstance(layer, Branches) else layer
-        return next((n for n in map(_axes, parts) if n is not None), None)
-    if isinstance(layer, PoolSpec):
-        return len(layer.kernel_size)
-    if isinstance(layer, Adaptive):
-        return len(layer.output_size) if isinstance(layer.output_size, tuple) else None
-    return getattr(layer, "ndim", None)
-
-
-def _parse(text: str, ndim: int) -> ConvSpec:
-    own = _axes(text) or ndim
-    has_size = any(name in ("id", "ih", "iw") for name in re.findall("[a-z]+", text))
-    return parse_layer(text if has_size or not own else f"{text}i{AXES[-own]}{_ANY_SIZE}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """One layer along one axis: output o sees inputs within ``first + o * step`` and ``last + o * step``."""
-
-    first: Number
-    last: Number
-    step: Number
-    out: int  # size of the output
-    inputs: Callable[[int], Iterable[int]]  # those that output o does see, in the image
-
-
-def _reaches(what: ConvSpec | PoolSpec | Adaptive, image: Size | None, ndim: int) -> tuple[_Reach, ...]:
-    if isinstance(what, Adaptive):
-        if image is None:
-            raise ValueError("its windows depend on the size of the image; pass input_size")
-        sizes = what.output_size if isinstance(what.output_size, (list, tuple)) else (what.output_size,) * ndim
-        _check_axes(len(sizes), ndim)
-        return tuple(_bins(n, n if out is None else check_int(out, "output_size"))
-                     for n, out in zip(image, sizes, strict=True))  # fmt: skip
-    _check_axes(len(what.kernel_size), ndim)
-    if isinstance(what, PoolSpec):
-        out = (0,) * ndim if image is None else replace(what, input_size=image).output_size
-        mode, transposed = "zeros", False
-    elif what.op == "grad_weight":
-        raise ValueError("the gradient to the weights is no layer; pass the spec of the layer itself")
-    else:
-        mode, transposed = what.padding_mode, what.op == "grad_input"
-        out = (0,) * ndim
-        if image is not None:
-            out = _transposed_size(what, image) if transposed else what.with_shape(1, image).output_size
-    before = [p if isinstance(p, int) else p[0] for p in what.padding]
-    make = _scatter if transposed else _window
-    axes = zip(what.kernel_size, what.stride, before, what.dilation, image or (0,) * ndim, out, strict=True)
-    return tuple(make(*axis, mode) for axis in axes)
-
-
-def _check_axes(own: int, ndim: int) -> None:
-    if own != ndim:
-        raise ValueError(f"it has {own} spatial axes; the image and the layers before have {ndim}")
-
-
-def _transposed_size(spec: ConvSpec, image: Size) -> Size:
-    axes = zip(image, spec.stride, spec.extent, spec.padding, spec.spare, strict=True)
-    return tuple((n - 1) * s + extent - sum(pair) + spare for n, s, extent, pair, spare in axes)
-
-
-def _window(kernel: int, stride: int, before: int, dilation: int, size: int, out: int, mode: str) -> _Reach:
-    span = (kernel - 1) * dilation
-
-    def inputs(o: int) -> Iterable[int]:
-        first = o * stride - before
-        for i in range(first, first + span + 1, dilation):
-            if 0 <= i < size:
-                yield i
-            elif mode == "reflect":
-                yield -i if i < 0 else 2 * (size - 1) - i
-            elif mode == "replicate":
-                yield min(max(i, 0), size - 1)
-            elif mode == "circular":
-                yield i % size
-
-    return _Reach(-before, span - before, stride, out, inputs)
-
-
-def _scatter(kernel: int, stride: int, before: int, dilation: int, size: int, out: int, mode: str) -> _Reach:
-    """Transposed: input i is spread over the outputs ``i * stride - before + t * dilation``."""
-
-    def inputs(o: int) -> Iterable[int]:
-        ways = (divmod(o + before - t * dilation, stride) for t in range(kernel))
-        return [i for i, rest in ways if not rest and 0 <= i < size]
-
-    first = Fraction(before - (kernel - 1) * dilation, stride)
-    return _Reach(first, Fraction(before, stride), Fraction(1, stride), out, inputs)
-
-
-def _bins(size: int, out: int) -> _Reach:
-    if out < 1:
-        raise ValueError(f"output_size={out} must be at least 1")
-    step = Fraction(size, out)
-
-    def inputs(o: int) -> range:
-        return range(o * size // out, -(-(o + 1) * size // out))
-
-    starts, ends = zip(*((inputs(o)[0] - o * step, inputs(o)[-1] - o * step) for o in range(out)), strict=True)
-    return _Reach(min(starts), max(ends), step, out, inputs)
-
-
-def _plain(value: Number) -> Number:
-    return int(value) if value == int(value) else value
+    axes = zip(seen, reaches(what, image, len(image)), strict=True)
+    return tuple({i for o in outputs for i in reach.inputs(o)} for outputs, reach in axes)

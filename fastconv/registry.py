@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv.errors import BackendUnavailable
-from fastconv.phases import phases
+from fastconv.phases import kernels
 from fastconv.spec import ACCUMULATOR, OPS, ConvSpec
 
 FLOATS = ("float32", "float64")
@@ -164,7 +164,7 @@ def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
         if spec.op != "grad_input":
             able = [op for op in OPS if op in (*capabilities.ops, "grad_input")]
             return f"computes {' and '.join(able)}; got {spec.op}"
-        reasons = (why_not(capabilities, phase.spec) for phase in phases(spec))
+        reasons = (why_not(capabilities, layer) for _, layer in kernels(spec))
         return next((f"{reason} in a phase of the transposed layer" for reason in reasons if reason), None)
     if spec.dtype not in capabilities.dtypes:
         return f"computes {', '.join(capabilities.dtypes)}; got {spec.dtype}"

@@ -219,6 +219,11 @@ class ConvSpec:
         return {"forward": self.out_shape, "grad_input": self.x_shape, "grad_weight": self.w_shape}[self.op]
 
     @property
+    def operand_channels(self) -> int:
+        """Channels of the array that is convolved."""
+        return self.oc if self.op == "grad_input" else self.ic
+
+    @property
     def result_channels(self) -> int:
         """Channels of the result, each with one bias."""
         return self.ic if self.op == "grad_input" else self.oc
@@ -251,13 +256,16 @@ class ConvSpec:
         x, w, out = (math.prod(s) for s in (self.operand_shape, self.constant_shape, self.result_shape))
         return x * item + w * w_item + out * out_item
 
-    def with_shape(self, n: int, input_size: tuple[int, ...], padding: str | None = None) -> ConvSpec:
-        """The same layer for another batch and image size; ``padding`` names a padding to work out anew."""
+    def with_shape(self, n: int, size: tuple[int, ...], padding: str | None = None) -> ConvSpec:
+        """The same layer for another batch and size of its operand; ``padding`` names a padding to work out anew."""
+        if self.op == "grad_input":
+            back = zip(size, self.stride, self.extent, self.padding, self.spare, strict=True)
+            size = tuple((out - 1) * s + extent - sum(pair) + spare for out, s, extent, pair, spare in back)
         if padding is None:
-            return replace(self, n=n, input_size=input_size)
-        axes = zip(input_size, self.kernel_size, self.stride, self.dilation, strict=True)
+            return replace(self, n=n, input_size=size)
+        axes = zip(size, self.kernel_size, self.stride, self.dilation, strict=True)
         pairs = tuple(named_padding(padding, *axis, self.ndim) for axis in axes)
-        return replace(self, n=n, input_size=input_size, padding=pairs)
+        return replace(self, n=n, input_size=size, padding=pairs)
 
     @property
     def text(self) -> str:

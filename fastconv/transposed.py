@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, calls
+from fastconv import arrays, calls, planning
+from fastconv.arguments import LAYOUTS
 from fastconv.calls import Activation, Array, Ints, Padding
+from fastconv.planning import Plan
 
 
 def conv_transpose2d(
@@ -110,8 +112,49 @@ def conv_transpose3d(
                            layout, activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
 
 
+def plan_transpose(
+    w: Array, x_shape: tuple[int, ...], bias: Array | None = None, stride: Ints = 1, padding: Padding = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, layout: str | None = None,
+    activation: Activation = None, flip_kernel: bool = False, backend: str = "auto", accuracy: str = "high",
+    max_workspace: int | None = None, dtype: Any = None,
+) -> Plan:  # fmt: skip
+    """Decide and prepare a transposed layer once, to run it often: `fastconv.plan` of `conv_transpose2d` and its kin.
+
+    Parameters
+    ----------
+    w, bias, stride, padding, output_padding, groups, dilation, and the keywords
+        As in `conv_transpose2d`; the number of spatial axes is that of ``w``.
+    x_shape, dtype
+        As in `fastconv.plan`.
+
+    Returns
+    -------
+    Plan
+        ``y = plan(x, out=None, residual=None, threads=None)``.
+
+    Raises
+    ------
+    ValueError, TypeError, UnsupportedConv, BackendUnavailable
+        As `conv_transpose2d`.
+
+    Examples
+    --------
+    >>> p = plan_transpose(np.ones((8, 4, 2, 2), "float32"), (1, 8, 5, 5), stride=2, backend="im2col")
+    >>> p.out_shape, p.for_shape((3, 8, 7, 9)).out_shape
+    ((1, 4, 10, 10), (3, 4, 14, 18))
+    """
+    weights = arrays.take(w, "w")
+    ndim = calls.spatial_axes(weights)
+    layout = LAYOUTS[ndim][0] if layout is None else layout
+    shape, name = planning.check_shape(x_shape), calls.dtype_name(dtype or weights.dtype)
+    call = calls.transposed(ndim, shape, name, weights, bias, stride, padding, output_padding, groups, dilation, layout,
+                            activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
+    return call.plan(borrow=False)
+
+
 def _conv_transpose(
     ndim: int, x: Array, w: Array, residual: Array | None, threads: int | None, out: np.ndarray | None, *options: Any
 ) -> Array:
-    call = calls.transposed(ndim, arrays.take(x, "x"), arrays.take(w, "w"), *options)
+    array = arrays.take(x, "x")
+    call = calls.transposed(ndim, array.shape, array.dtype.name, arrays.take(w, "w"), *options)
     return call.plan(borrow=True, threads=threads)(x, out, residual, threads)

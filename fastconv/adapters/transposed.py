@@ -16,8 +16,10 @@ import numpy as np
 from fastconv import epilogue
 from fastconv.arena import Arena
 from fastconv.lowering import lower
-from fastconv.phases import Phase, fold_back, most_copies, phases
+from fastconv.phases import Phase, Taps, fold_back, kernels, most_copies, phases, widest
 from fastconv.spec import ConvSpec, Epilogue, Problem
+
+States = dict[tuple[int, ...], Any]  # what each phase has prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,8 @@ class Transposed:
     forward: ModuleType
 
     def algorithm(self, spec: ConvSpec) -> str:
-        """The forward algorithm of the phase with the most taps."""
-        parts = phases(spec)
-        widest = max((part.spec for part in parts), key=lambda layer: layer.taps, default=None)
-        inner = "zeros" if widest is None else self.forward.algorithm(widest)
-        return inner if len(parts) == 1 else f"{inner} x {len(parts)}"
+        """The forward algorithm of the phase with the most taps; a backend with a choice has one for all."""
+        return str(self.forward.algorithm(widest(spec)))
 
     def workspace_bytes(self, problem: Problem, threads: int) -> int:
         """That of the greediest phase, and the gradient to the padded input where it must be folded."""
@@ -51,12 +50,12 @@ class Transposed:
     def prepare(self, spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
         w, bias = constants
         folded = spec.padding_mode != "zeros"
-        states = []
-        for part in phases(spec):
-            taps = w[:, :, *part.taps]
-            groups = taps.reshape(spec.g, spec.oc // spec.g, *taps.shape[1:]).swapaxes(1, 2)
-            exchanged = groups.reshape(spec.ic, spec.oc // spec.g, *taps.shape[2:])
-            states.append(self.forward.prepare(part.spec, (exchanged, None if folded else bias), borrow))
+        states: States = {}
+        for taps, layer in kernels(spec):
+            seen = w[:, :, *[slice(None)] * (3 - spec.ndim), *(tap.where for tap in taps)]
+            groups = seen.reshape(spec.g, spec.oc // spec.g, *seen.shape[1:]).swapaxes(1, 2)
+            exchanged = groups.reshape(spec.ic, spec.oc // spec.g, *seen.shape[2:])
+            states[_firsts(taps)] = self.forward.prepare(layer, (exchanged, None if folded else bias), borrow)
         return states, bias
 
     def run(
@@ -79,7 +78,7 @@ class Transposed:
         epilogue.finish(out, bias, residual, problem.epilogue)
 
     def _fill(
-        self, states: list[Any], problem: Problem, gy: np.ndarray, out: np.ndarray, residual: np.ndarray | None,
+        self, states: States, problem: Problem, gy: np.ndarray, out: np.ndarray, residual: np.ndarray | None,
         bias: np.ndarray | None, threads: int, scratch: Arena,
     ) -> None:  # fmt: skip
         """Every phase into its place in ``out``; first what no phase reaches, if there is any."""
@@ -87,17 +86,23 @@ class Transposed:
         if sum(out[:, :, *part.target].size for part in parts) < out.size:
             out[...] = 0
             epilogue.finish(out, bias, residual, problem.epilogue)
-        for part, inner in zip(parts, states, strict=True):
+        for part in parts:
             added = None if residual is None else residual[:, :, *part.target]
-            self.forward.run(inner, self._inner(problem, part), (gy[:, :, *part.source],), out[:, :, *part.target],
-                             residual=added, threads=threads, scratch=scratch)  # fmt: skip
+            inner, seen = self._inner(problem, part), gy[:, :, *part.source]
+            self.forward.run(states[_firsts(part.taps)], inner, (seen,), out[:, :, *part.target], residual=added,
+                             threads=threads, scratch=scratch)  # fmt: skip
 
     def _inner(self, problem: Problem, part: Phase) -> Problem:
         limit = problem.max_workspace
         if limit is not None:
             limit = max(limit - padded_bytes(problem.spec) - epilogue.workspace_bytes(problem), 0)
         applied = problem.epilogue if problem.spec.padding_mode == "zeros" else Epilogue()
-        return Problem(part.spec, applied, self.forward.algorithm(part.spec), limit)
+        return Problem(part.spec, applied, problem.algorithm, limit)
+
+
+def _firsts(taps: tuple[Taps, ...]) -> tuple[int, ...]:
+    """What tells one phase from the others, whatever the size of the image."""
+    return tuple(tap.first for tap in taps)
 
 
 def padded_bytes(spec: ConvSpec) -> int:
