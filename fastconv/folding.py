@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning
+from fastconv import arrays, planning, tuning
 from fastconv.arguments import LAYOUTS, check_ints
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
+from fastconv.kernels.sharing import share
 from fastconv.lowering import gather, lower
 from fastconv.phases import fold_back
 from fastconv.spec import ConvSpec
+from fastconv.threads import check_threads, get_num_threads
+
+Planes = tuple[int, slice]  # some channels of one image
 
 
 def unfold(
     x: Array, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1, *,
-    padding_mode: str = "zeros", layout: str = "NCHW", out: np.ndarray | None = None,
+    padding_mode: str = "zeros", layout: str = "NCHW", threads: int | None = None, out: np.ndarray | None = None,
 ) -> Array:  # fmt: skip
     """Columns of ``x``: for each position of the window, the elements that it shows. Also known as im2col.
 
@@ -32,6 +37,8 @@ def unfold(
         As in `fastconv.conv2d`.
     layout : {'NCHW', 'NHWC', 'NCW', 'NWC', 'NCDHW', 'NDHWC'}
         Order of the axes of ``x``; it also says how many spatial axes there are.
+    threads : int, optional
+        Default: `fastconv.get_num_threads`. They share out the planes.
     out : numpy.ndarray, optional
         Receives the result; overlaps ``x`` nowhere.
 
@@ -65,8 +72,11 @@ def unfold(
         low, source = lower(spec), planning.canonical(array, spec)
         columns = whole.reshape(spec.n, spec.ic, *(a.taps for a in low.axes), *(a.out for a in low.axes))
         everything = (slice(0, low.d.out), slice(0, low.h.out), slice(0, low.w.out))
-        for image, target in zip(source, columns, strict=True):
-            gather(image, low, everything, target)
+
+        def gather_planes(part: Planes) -> None:
+            gather(source[part], low, everything, columns[part])
+
+        _share(gather_planes, spec, result.nbytes, threads)
         if whole is not result:
             result[...] = whole
     return result if out is not None else arrays.give_back(result, x)
@@ -74,7 +84,7 @@ def unfold(
 
 def fold(
     x: Array, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1, *,
-    padding_mode: str = "zeros", layout: str = "NCHW", out: np.ndarray | None = None,
+    padding_mode: str = "zeros", layout: str = "NCHW", threads: int | None = None, out: np.ndarray | None = None,
 ) -> Array:  # fmt: skip
     """Add columns up into an image: the gradient of `unfold`, not its inverse. Also known as col2im.
 
@@ -87,7 +97,7 @@ def fold(
         Columns as `unfold` returns them.
     output_size : int or one int per axis
         Spatial size of the image.
-    kernel_size, dilation, padding, stride, padding_mode, layout, out
+    kernel_size, dilation, padding, stride, padding_mode, layout, threads, out
         As in `unfold`; ``layout`` is that of the result.
 
     Returns
@@ -128,17 +138,31 @@ def fold(
         low, target = lower(spec), planning.canonical(result, spec)
         taps_axes, out_axes = [a.taps for a in low.axes], [a.out for a in low.axes]
         before = (0,) * (3 - ndim) + tuple(pair[0] for pair in spec.padding)
-        for image, columns in zip(target, array.reshape(n, c, *taps_axes, *out_axes), strict=True):
-            padded = np.zeros((c, *(a.source.size for a in low.axes)), array.dtype)
+        columns = array.reshape(n, c, *taps_axes, *out_axes)
+
+        def add_up(part: Planes) -> None:
+            padded = np.zeros((*target[part].shape[:1], *(a.source.size for a in low.axes)), array.dtype)
             for tap in np.ndindex(*taps_axes):
                 starts = [axis.tap_position(r) for axis, r in zip(low.axes, tap, strict=True)]
                 steps: Any = [
                     slice(start, start + (axis.out - 1) * axis.stride + 1, axis.stride)
                     for axis, start in zip(low.axes, starts, strict=True)
                 ]
-                padded[:, *steps] += columns[:, *tap]
-            image[...] = fold_back(padded, low, image.shape[1:], before)
+                padded[:, *steps] += columns[part][:, *tap]
+            target[part] = fold_back(padded, low, target.shape[2:], before)
+
+        _share(add_up, spec, array.nbytes, threads)
     return result if out is not None else arrays.give_back(result, x)
+
+
+def _share(call: Callable[[Planes], None], spec: ConvSpec, nbytes: int, threads: int | None) -> None:
+    """``call`` with parts of each image's channels, on several threads where ``nbytes`` of columns are worth it."""
+    number = get_num_threads() if threads is None else check_threads(threads)
+    number = number if nbytes >= tuning.POOL_PARALLEL_BYTES else 1
+    step = -(-spec.ic // number)
+    parts = [(i, slice(c, c + step)) for i in range(spec.n) for c in range(0, spec.ic, step)]
+    with np.errstate(all="ignore"):  # Inf - Inf is NaN
+        share(call, parts, number)
 
 
 def _axes(layout: str) -> int:

@@ -17,6 +17,7 @@ from fastconv.arguments import LAYOUTS, Pair, check_layout, named_padding
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 ACCURACIES = ("exact", "high", "fast")
 OPS = ("forward", "grad_input", "grad_weight")
+DIALECTS = ("torch", "onnx")
 AXES = "dhw"
 LARGEST_AXIS = 2**31 - 1
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
@@ -303,8 +304,9 @@ class Problem:
 class PoolSpec:
     """One pooling layer. Sizes as in `ConvSpec`; ``c`` channels are pooled each on its own.
 
-    ``ceil_mode`` rounds the output size up; a window that would start in the end padding is dropped
-    (PyTorch's rule).
+    ``padding`` is one number or one (before, after) pair per axis. ``ceil_mode`` rounds the output size up; the
+    last window is then dropped if it starts in the end padding. ``compat`` is the dialect: 'torch' takes no padding of
+    more than half of a window, 'onnx' takes any.
     """
 
     n: int
@@ -312,36 +314,56 @@ class PoolSpec:
     input_size: tuple[int, ...]
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    padding: tuple[int | Pair, ...]
     dilation: tuple[int, ...]
     ceil_mode: bool = False
+    compat: str = "torch"
 
     def __post_init__(self) -> None:
+        if self.compat not in DIALECTS:
+            raise ValueError(f"compat={self.compat!r} is unknown; choose {' or '.join(map(repr, DIALECTS))}")
         for name in ("kernel_size", "stride", "dilation"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: every entry must be at least 1")
-        for axis, (k, p, d, size) in enumerate(
-            zip(self.kernel_size, self.padding, self.dilation, self.input_size, strict=True)
-        ):
-            extent = (k - 1) * d + 1
-            if p < 0 or 2 * p > extent:
-                raise ValueError(f"padding={self.padding}: must be between 0 and half of the kernel ({extent} wide)")
+            if not (min(getattr(self, name)) >= 1 and max(getattr(self, name)) <= LARGEST_AXIS):
+                rule = f"every entry must be at least 1 and at most {LARGEST_AXIS}"
+                raise ValueError(f"{name}={getattr(self, name)}: {rule}")
+        for axis, (before, after) in enumerate(self.pads):
+            extent, padded = self.extent[axis], self.input_size[axis] + before + after
+            if min(before, after) < 0:
+                raise ValueError(f"padding={self.padding}: must be at least 0; crop x by slicing instead")
+            if self.compat == "torch" and 2 * max(before, after) > extent:
+                raise ValueError(
+                    f"padding={self.padding}: must be between 0 and half of the kernel ({extent} wide); "
+                    "compat='onnx' takes any"
+                )
+            if padded > LARGEST_AXIS:
+                raise ValueError(f"padding={self.padding} makes an axis longer than {LARGEST_AXIS}; use less")
             if self.output_size[axis] < 1:
                 name = AXES[axis - len(self.input_size)]
                 raise ValueError(
-                    f"the window spans {extent} elements along {name} but the padded input has {size + 2 * p}; "
+                    f"the window spans {extent} elements along {name} but the padded input has {padded}; "
                     "use a smaller kernel_size"
                 )
 
     @property
+    def pads(self) -> tuple[Pair, ...]:
+        """The (before, after) padding of each axis."""
+        return tuple((p, p) if isinstance(p, int) else p for p in self.padding)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Input elements that a dilated window spans, per axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+    @property
     def output_size(self) -> tuple[int, ...]:
+        """Windows along each axis."""
         result = []
-        for size, k, s, p, d in zip(
-            self.input_size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True
-        ):
-            span = size + 2 * p - (k - 1) * d - 1
+        for size, extent, s, (before, after) in zip(
+            self.input_size, self.extent, self.stride, self.pads, strict=True
+        ):  # fmt: skip
+            span = size + before + after - extent
             out = -(-span // s) + 1 if self.ceil_mode else span // s + 1
-            if self.ceil_mode and (out - 1) * s >= size + p:
+            if self.ceil_mode and (out - 1) * s >= size + before:
                 out -= 1
             result.append(out)
         return tuple(result)

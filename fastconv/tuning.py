@@ -88,3 +88,16 @@ FFT_REPAIR_BYTES = 2**20
 
 FFT_SPECTRA_BYTES = 256 * 2**20
 """Spectra that a plan holds at most; beyond, every call transforms the kernels anew. Not measured: a bound."""
+
+NN_PLANS = 32
+"""Shapes for which a layer of `fastconv.nn` keeps plans. A bound, not a speed: plans of one algorithm share their
+packed weights, so that an entry costs some hundred bytes."""
+
+POOL_PIECE_BYTES = 256 * 1024
+"""Input of a pooling that is read at a time, bytes: with its temporaries it stays in a 1 MB L2. The cut decides no
+result and does not depend on the threads. Not swept yet."""
+
+POOL_PARALLEL_BYTES = 2 * 2**20
+"""Input of a pooling below which one thread does all, bytes. zen5-2, busy, 2026-11, roughly: two threads take 0.35 ms
+to start and to end (a ThreadPoolExecutor of 2 that is given 8 empty tasks, median of 200), in which one thread reads
+3 MB of float32 once (np.maximum of two views); a pool reads its input several times."""

@@ -1,10 +1,7 @@
 """ONNX's own node cases whose graph has a Conv, with that Conv computed by each backend."""
 
-import warnings
-from functools import cache
-
-import numpy as np
 import pytest
+from onnx_cases import cases, padding, same
 
 pytest.importorskip("onnx", reason="run 'pip install onnx'")
 
@@ -24,27 +21,12 @@ CAUSAL = tuple(
     )
 )  # fmt: skip
 HALF = ("test_causal_conv_with_state_fp16_expanded", "test_causal_conv_with_state_silu_fp16_expanded")
-NAMED = {"NOTSET": None, "VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
-
-
-@cache
-def cases():
-    """Name -> case. A second call of collect_testcases in one process returns the list of the first."""
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own cases divide by zero
-        found = collect_testcases(None)
-    return {c.name: c for c in found if any(node.op_type == "Conv" for node in c.model.graph.node)}
 
 
 def arguments(ndim, auto_pad="NOTSET", dilations=None, group=1, pads=None, strides=None):
     """The attributes of ONNX's Conv as arguments of conv1d, conv2d and conv3d."""
-    padding = NAMED[auto_pad or "NOTSET"]
-    if padding is None:
-        pads = pads or [0] * (2 * ndim)
-        padding = list(zip(pads[:ndim], pads[ndim:], strict=True))
-    return {"stride": strides or 1, "padding": padding, "dilation": dilations or 1, "groups": group or 1}
+    sides = padding(ndim, auto_pad, pads)
+    return {"stride": strides or 1, "padding": sides, "dilation": dilations or 1, "groups": group or 1}
 
 
 def run(case, convolve):
@@ -83,23 +65,22 @@ def counted(convolve):
 
 @pytest.mark.parametrize("name", SINGLE + CAUSAL)
 def test_case(counted, name):
-    for outputs, expected in run(cases()[name], counted):
+    for outputs, expected in run(cases("Conv")[name], counted):
         for result, right in zip(outputs, expected, strict=True):
-            assert result.shape == right.shape and result.dtype == right.dtype
-            np.testing.assert_allclose(result, right, rtol=1e-3, atol=1e-5 * np.abs(right).max(initial=0))
-    assert counted.times == len(cases()[name].data_sets)
+            same(result, right)
+    assert counted.times == len(cases("Conv")[name].data_sets)
 
 
 @pytest.mark.parametrize("name", HALF)
 def test_half_precision_case_is_refused_by_name(convolve, name):
     with pytest.raises(TypeError) as caught:  # ONNX's own, about what the operator raised
-        list(run(cases()[name], convolve))
+        list(run(cases("Conv")[name], convolve))
     assert "x has dtype float16, which no backend computes" in str(caught.value.__cause__)
 
 
 def test_these_are_all_19_cases():
-    assert set(cases()) == {*SINGLE, *CAUSAL, *HALF}
-    assert len(cases()) == 19
+    assert set(cases("Conv")) == {*SINGLE, *CAUSAL, *HALF}
+    assert len(cases("Conv")) == 19
 
 
 def test_attributes_translate():

@@ -1,53 +1,27 @@
-"""Pooling against its definition, window by window, and against PyTorch."""
+"""Poolings with sliding windows: textbook numbers, the meaning of each option, what is refused."""
 
+import functools
+import math
 import re
 
 import numpy as np
+import pool_oracle as oracle
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 import fastconv
 
 MAX = {1: fastconv.max_pool1d, 2: fastconv.max_pool2d, 3: fastconv.max_pool3d}
 AVG = {1: fastconv.avg_pool1d, 2: fastconv.avg_pool2d, 3: fastconv.avg_pool3d}
-LAST = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+LP = {ndim: functools.partial(lp, norm_type=3) for ndim, lp in
+      {1: fastconv.lp_pool1d, 2: fastconv.lp_pool2d, 3: fastconv.lp_pool3d}.items()}  # fmt: skip
+
+
+def lp_pool2d(x, kernel_size, stride=None, padding=0, **options):
+    return fastconv.lp_pool2d(x, 2, kernel_size, stride, padding=padding, **options)
+
+
+POOLS = [fastconv.max_pool2d, fastconv.avg_pool2d, lp_pool2d]
 NINE = np.arange(9.0).reshape(3, 3)
-
-
-def windows(size, kernel, stride, padding, dilation, ceil_mode):
-    """For each output of one axis: the elements in its window, and how many it spans in the padded input."""
-    result, start = [], -padding
-    extent = (kernel - 1) * dilation + 1
-    while start + extent <= size + padding or (ceil_mode and start < size and start + extent < size + padding + stride):
-        places = [start + k * dilation for k in range(kernel)]
-        result.append(([i for i in places if 0 <= i < size], sum(i < size + padding for i in places)))
-        start += stride
-    return result
-
-
-def definition(x, ndim, kernel, stride, padding, dilation=1, ceil_mode=False, mean=None):
-    """Largest elements and their flat positions, or with ``mean(inside, spanned)`` as divisor the means."""
-    lead = x.shape[: x.ndim - ndim]
-    flat = x.reshape(-1, *x.shape[x.ndim - ndim :])
-    axes = [windows(s, k, t, p, d, ceil_mode) for s, k, t, p, d in zip(
-        x.shape[x.ndim - ndim :], kernel, stride, padding, dilation, strict=True)]  # fmt: skip
-    out = np.zeros((len(flat), *map(len, axes)), x.dtype if mean is None else float)
-    where = np.full(out.shape, -1)
-    for i, image in enumerate(flat):
-        for o in np.ndindex(*out.shape[1:]):
-            inside, spanned = zip(*(axis[place] for axis, place in zip(axes, o, strict=True)), strict=True)
-            seen = image[np.ix_(*inside)].ravel()
-            flats = np.arange(image.size).reshape(image.shape)[np.ix_(*inside)].ravel()
-            if mean is not None:
-                out[(i, *o)] = seen.astype(float).sum() / mean(seen.size, np.prod(spanned))
-            elif seen.size:
-                nan = np.flatnonzero(seen != seen)
-                best = nan[-1] if nan.size else seen.argmax()
-                out[(i, *o)], where[(i, *o)] = seen[best], flats[best]
-            else:
-                out[(i, *o)] = -np.inf
-    return out.reshape(*lead, *out.shape[1:]), where.reshape(*lead, *out.shape[1:])
 
 
 def test_textbook_maximum():
@@ -120,18 +94,102 @@ def test_dilated_window_of_padding_only():
     assert (best.tolist(), where.tolist()) == ([-np.inf], [-1])
 
 
+def in_python(x, axes):
+    """Maxima of integers that float64 does not hold."""
+    values = x.ravel().tolist()
+    order = {value: rank for rank, value in enumerate(sorted(set(values)))}
+    ranks, where = oracle.maximum(np.array([order[v] for v in values]).reshape(x.shape), axes)
+    return np.array(sorted(order), x.dtype)[ranks.astype(int)], where
+
+
+def test_means_and_norms_dilate():
+    x = np.array([1.0, 9.0, 3.0, 9.0, 5.0])
+    assert fastconv.avg_pool1d(x, 3, dilation=2).tolist() == [3]
+    np.testing.assert_allclose(fastconv.lp_pool1d(x, 2, 3, dilation=2), [math.sqrt(35)])
+
+
+def test_padding_by_name_makes_as_many_windows_as_strides():
+    assert fastconv.max_pool1d(np.arange(5.0), 2, 2, "same").tolist() == [1, 3, 4]
+    assert fastconv.max_pool1d(np.arange(5.0), 2, 2, "same_lower").tolist() == [0, 2, 4]
+    assert fastconv.max_pool1d(np.arange(5.0), 2, 2, "valid").tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["valid", "same", "same_lower"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_name_decides_the_size_and_not_ceil_mode(pool, name):
+    x = np.ones((6, 8))
+    assert pool(x, 3, 4, name, ceil_mode=True).shape == pool(x, 3, 4, name).shape
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_padding_by_pairs(pool):
+    x = np.arange(1.0, 13).reshape(3, 4)
+    np.testing.assert_array_equal(pool(x, 2, 1, [(0, 1), (1, 0)]), pool(x, 2, 1, 1)[1:, :-1])
+
+
+def test_onnx_takes_windows_of_padding_only():
+    x = np.ones(1)
+    best, where = fastconv.max_pool1d(x, 2, 1, 3, compat="onnx", return_indices=True)
+    assert (best.tolist(), where.tolist()) == ([-np.inf] * 2 + [1, 1] + [-np.inf] * 2, [-1, -1, 0, 0, -1, -1])
+    means = fastconv.avg_pool1d(x, 2, 1, 3, count_include_pad=False, compat="onnx")
+    np.testing.assert_array_equal(means, [np.nan, np.nan, 1, 1, np.nan, np.nan])
+    assert fastconv.lp_pool1d(x, 2, 2, 1, padding=3, compat="onnx").tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_smallest_integer_stands_for_padding():
+    assert fastconv.max_pool1d(np.ones(1, "int8"), 2, 1, 2, compat="onnx").tolist() == [-128, 1, 1, -128]
+
+
+def test_indices_count_one_plane_in_torch_and_all_of_x_in_onnx():
+    x = np.arange(24.0).reshape(2, 3, 2, 2)
+    assert fastconv.max_pool2d(x, 2, return_indices=True)[1].ravel().tolist() == [3] * 6
+    where = fastconv.max_pool2d(x, 2, return_indices=True, compat="onnx")[1]
+    assert where.ravel().tolist() == [3, 7, 11, 15, 19, 23]
+    last = fastconv.max_pool2d(oracle.to_last(x, 2), 2, return_indices=True, compat="onnx", layout="NHWC")[1]
+    np.testing.assert_array_equal(oracle.to_first(last, 2), where)
+
+
+def test_indices_by_columns():
+    x = np.zeros((2, 3, 4))
+    x[1, 2, 3] = 1
+    assert fastconv.max_pool3d(x, (2, 3, 4), return_indices=True, storage_order=0)[1].item() == 23
+    x[1, 2, 3], x[1, 0, 2] = 0, 1
+    assert fastconv.max_pool3d(x, (2, 3, 4), return_indices=True, storage_order=1)[1].item() == 1 + 2 * (2 * 3)
+
+
+def test_norm_of_signed_powers_in_torch_and_of_absolute_ones_in_onnx():
+    x = np.array([1.0, -2.0])
+    assert fastconv.lp_pool1d(x, 1, 2).tolist() == [-1]
+    assert fastconv.lp_pool1d(x, 1, 2, compat="onnx").tolist() == [3]
+    np.testing.assert_array_equal(fastconv.lp_pool1d(x, 3, 2), [np.nan])
+    np.testing.assert_allclose(fastconv.lp_pool1d(x, 3, 2, compat="onnx"), [9 ** (1 / 3)])
+
+
+def test_norm_of_a_window_over_the_end_is_scaled_up_in_torch_only():
+    x = np.array([1.0, 1.0, 3.0])
+    assert fastconv.lp_pool1d(x, 1, 2, ceil_mode=True).tolist() == [2, 6]
+    assert fastconv.lp_pool1d(x, 1, 2, ceil_mode=True, compat="onnx").tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("compat", ["torch", "onnx"])
+def test_infinite_power_is_the_largest_absolute_element(compat):
+    x = np.array([1.0, -4.0, 0.0, 3.0, np.nan, 1.0])
+    np.testing.assert_array_equal(fastconv.lp_pool1d(x, math.inf, 2, compat=compat), [4, 3, np.nan])
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64"])
 def test_integers_keep_their_dtype(rng, dtype):
     info = np.iinfo(dtype)
     x = rng.integers(info.min, info.max, (2, 3, 7, 9), dtype, endpoint=True)
-    expected, places = definition(x, 2, (3, 2), (2, 2), (1, 1), (1, 2))
+    axes = oracle.axes_of(x, 2, (3, 2), (2, 2), (1, 1), (1, 2), False)
+    expected, places = oracle.maximum(x, axes) if dtype not in ("int64", "uint64") else in_python(x, axes)
     best, where = fastconv.max_pool2d(x, (3, 2), 2, 1, (1, 2), return_indices=True)
     assert best.dtype == dtype
     np.testing.assert_array_equal(best, expected)
     np.testing.assert_array_equal(where, places)
 
 
-@pytest.mark.parametrize("pool", [fastconv.max_pool2d, fastconv.avg_pool2d])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("shape", [(6, 8), (3, 6, 8), (2, 3, 6, 8)])
 def test_rank_of_the_input_is_kept(rng, pool, shape):
     x = rng.standard_normal(shape).astype("float32")
@@ -140,7 +198,7 @@ def test_rank_of_the_input_is_kept(rng, pool, shape):
     assert y.dtype == "float32"
 
 
-@pytest.mark.parametrize("pool", [fastconv.max_pool2d, fastconv.avg_pool2d])
+@pytest.mark.parametrize("pool", POOLS)
 def test_zero_batch_and_zero_channels(pool):
     assert pool(np.zeros((0, 3, 4, 4)), 2).shape == (0, 3, 2, 2)
     assert pool(np.zeros((2, 0, 4, 4)), 2).shape == (2, 0, 2, 2)
@@ -151,13 +209,14 @@ def test_zero_batch_and_zero_channels(pool):
 def test_channels_last(rng, ndim, batch):
     x = rng.standard_normal((*batch, 3, *(7, 6, 5)[:ndim]))
     last = np.moveaxis(x, -1 - ndim, -1)
-    for pool in (MAX[ndim], AVG[ndim]):
-        np.testing.assert_array_equal(pool(last, 2, layout=LAST[ndim]), np.moveaxis(pool(x, 2), -1 - ndim, -1))
-    where = MAX[ndim](last, 2, return_indices=True, layout=LAST[ndim])[1]
+    for pool in (MAX[ndim], AVG[ndim], LP[ndim]):
+        y = pool(last, kernel_size=2, layout=oracle.LAST[ndim])
+        np.testing.assert_array_equal(y, np.moveaxis(pool(x, kernel_size=2), -1 - ndim, -1))
+    where = MAX[ndim](last, 2, return_indices=True, layout=oracle.LAST[ndim])[1]
     np.testing.assert_array_equal(where, np.moveaxis(MAX[ndim](x, 2, return_indices=True)[1], -1 - ndim, -1))
 
 
-@pytest.mark.parametrize("pool", [fastconv.max_pool2d, fastconv.avg_pool2d])
+@pytest.mark.parametrize("pool", POOLS)
 def test_any_strides_and_the_input_stays(rng, pool):
     x = rng.standard_normal((3, 20, 30, 2)).transpose(0, 3, 1, 2)[:, :, ::-2, ::3]
     x.setflags(write=False)
@@ -166,7 +225,7 @@ def test_any_strides_and_the_input_stays(rng, pool):
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("pool", [fastconv.max_pool2d, fastconv.avg_pool2d])
+@pytest.mark.parametrize("pool", POOLS)
 def test_out_receives_the_result(rng, pool):
     x, big = rng.standard_normal((2, 6, 6)), np.zeros((2, 3, 6))
     out = big[..., ::2]
@@ -183,64 +242,6 @@ def test_tensors_come_and_go(rng):
     assert isinstance(fastconv.avg_pool2d(x, 2), torch.Tensor)
 
 
-def layers(data):
-    """Numbers that make a pooling layer, by drawing until PyTorch's rules hold."""
-    ndim = data.draw(st.integers(1, 3))
-
-    def ints(low, high):
-        return tuple(data.draw(st.integers(low, high)) for _ in range(ndim))
-
-    kernel, dilation, stride = ints(1, 4), ints(1, 3), ints(1, 4)
-    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
-    room = zip(kernel, dilation, padding, ints(0, 6), strict=True)
-    size = tuple(max((k - 1) * d + 1 - 2 * p, 1) + extra for k, d, p, extra in room)
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    x = rng.integers(-3, 4, (*data.draw(st.sampled_from([(), (2,), (2, 3)])), *size)).astype("float64")
-    x[rng.random(x.shape) < data.draw(st.sampled_from([0, 0.1]))] = np.nan
-    return ndim, x, kernel, stride, padding, dilation, data.draw(st.booleans())
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.data())
-def test_any_maximum(data):
-    ndim, x, kernel, stride, padding, dilation, ceil_mode = layers(data)
-    expected, places = definition(x, ndim, kernel, stride, padding, dilation, ceil_mode)
-    best, where = MAX[ndim](x, kernel, stride, padding, dilation, ceil_mode, True)
-    np.testing.assert_array_equal(best, expected)
-    np.testing.assert_array_equal(where, places)
-    np.testing.assert_array_equal(MAX[ndim](x, kernel, stride, padding, dilation, ceil_mode), expected)
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.data(), st.booleans(), st.sampled_from([None, 3]))
-def test_any_mean(data, include, override):
-    ndim, x, kernel, stride, padding, _, ceil_mode = layers(data)
-    divisor = (lambda inside, spanned: override) if override else lambda inside, spanned: spanned if include else inside
-    expected, _ = definition(x, ndim, kernel, stride, padding, (1,) * ndim, ceil_mode, divisor)
-    y = AVG[ndim](x, kernel, stride, padding, ceil_mode, include, override)
-    np.testing.assert_allclose(y, expected, rtol=1e-14)
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.data(), st.booleans(), st.sampled_from([None, 5]))
-def test_agrees_with_torch(data, include, override):
-    torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    ndim, x, kernel, stride, padding, dilation, ceil_mode = layers(data)
-    assume(all(s >= k for s, k in zip(x.shape[-ndim:], kernel, strict=True)))  # its 3-D mean wants that
-    batch = x.reshape((1,) * (ndim + 2 - x.ndim) + x.shape)
-    tensor = torch.from_numpy(batch)
-    best, where = MAX[ndim](batch, kernel, stride, padding, dilation, ceil_mode, True)
-    theirs = getattr(functional, f"max_pool{ndim}d")(tensor, kernel, stride, padding, dilation, ceil_mode, True)
-    np.testing.assert_array_equal(best, theirs[0])
-    some = where >= 0  # PyTorch names a place outside for a window of padding only
-    np.testing.assert_array_equal(where[some], theirs[1].numpy()[some])
-    extra = {"divisor_override": override} if ndim > 1 else {}
-    theirs = getattr(functional, f"avg_pool{ndim}d")(tensor, kernel, stride, padding, ceil_mode, include, **extra)
-    y = AVG[ndim](batch, kernel, stride, padding, ceil_mode, include, **extra)
-    np.testing.assert_allclose(y, theirs, rtol=1e-14)
-
-
 X = np.zeros((2, 3, 8, 8))
 REFUSED = [
     (dict(kernel_size=2.0), TypeError, "kernel_size=2.0 must be an int"),
@@ -250,8 +251,21 @@ REFUSED = [
     (dict(kernel_size=9), ValueError, "spans 9 elements along h but the padded input has 8"),
     (dict(kernel_size=2, stride=0), ValueError, "stride=(0, 0)"),
     (dict(kernel_size=2, stride=(1, 1.5)), TypeError, "stride=1.5 must be an int"),
-    (dict(kernel_size=2, padding=-1), ValueError, "padding=(-1, -1)"),
+    (dict(kernel_size=2, padding=-1), ValueError, "padding=((-1, -1), (-1, -1)): must be at least 0"),
     (dict(kernel_size=3, padding=2), ValueError, "half of the kernel (3 wide)"),
+    (
+        dict(kernel_size=2, padding="full"),
+        ValueError,
+        "padding='full' is unknown; choose 'valid', 'same', 'same_lower'",
+    ),
+    (dict(kernel_size=2, padding=[(1, 1)]), ValueError, "expected 2 (before, after) pairs"),
+    (dict(kernel_size=2, padding=[(0, 2), 0]), ValueError, "expected 2 (before, after) pairs"),
+    (dict(kernel_size=3, padding=[(0, 2), (0, 0)]), ValueError, "compat='onnx' takes any"),
+    (dict(kernel_size=2, compat="caffe"), ValueError, "compat='caffe' is unknown; choose 'torch' or 'onnx'"),
+    (dict(kernel_size=2, stride=2**31), ValueError, "every entry must be at least 1 and at most 2147483647"),
+    (dict(kernel_size=2, padding=2**31, compat="onnx"), ValueError, "longer than 2147483647"),
+    (dict(kernel_size=2, ceil_mode=1), TypeError, "ceil_mode=1 must be True or False"),
+    (dict(kernel_size=2, threads=0), ValueError, "threads=0 must be at least 1"),
     (dict(kernel_size=2, layout="NCW"), ValueError, "layout='NCW' does not fit 2 spatial axes"),
     (dict(kernel_size=2, out=np.zeros((2, 3, 4, 5))), ValueError, "out has shape (2, 3, 4, 5)"),
     (dict(kernel_size=2, out=np.zeros((2, 3, 4, 4), "float32")), TypeError, "out has dtype float32"),
@@ -259,11 +273,17 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("pool", [fastconv.max_pool2d, fastconv.avg_pool2d])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize(("options", "error", "text"), REFUSED)
 def test_bad_arguments_are_named(pool, options, error, text):
     with pytest.raises(error, match=re.escape(text)):
         pool(X, **options)
+
+
+@pytest.mark.parametrize("order", [2, -1])
+def test_storage_order_is_0_or_1(order):
+    with pytest.raises(ValueError, match=f"storage_order={order} is unknown; choose 0 or 1"):
+        fastconv.max_pool2d(X, 2, storage_order=order)
 
 
 def test_dilation_of_zero_is_refused():
@@ -284,6 +304,23 @@ def test_empty_image_is_refused():
 def test_mean_of_integers_is_refused():
     with pytest.raises(TypeError, match="x has dtype int32, whose mean is no integer"):
         fastconv.avg_pool1d(np.arange(4, dtype="int32"), 2)
+
+
+def test_norm_of_integers_is_refused():
+    with pytest.raises(TypeError, match="x has dtype uint8, whose norm is no integer"):
+        fastconv.lp_pool1d(np.arange(4, dtype="uint8"), 2, 2)
+
+
+@pytest.mark.parametrize("power", [0, -1, -math.inf, math.nan])
+def test_power_must_be_above_zero(power):
+    with pytest.raises(ValueError, match="norm_type=.* must be above 0"):
+        fastconv.lp_pool2d(X, power, 2)
+
+
+@pytest.mark.parametrize("power", ["2", True, None, 2j, (1, 2)])
+def test_power_must_be_a_number(power):
+    with pytest.raises(TypeError, match="norm_type=.* must be a number"):
+        fastconv.lp_pool2d(X, power, 2)
 
 
 def test_divisor_of_zero_is_refused():

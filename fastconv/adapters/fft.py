@@ -28,7 +28,8 @@ from numpy.lib.stride_tricks import as_strided
 from fastconv import epilogue, tuning
 from fastconv.adapters.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.arena import Arena
-from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, share, slices
+from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, slices
+from fastconv.kernels.sharing import share
 from fastconv.lowering import Lowered
 from fastconv.spec import ConvSpec, Problem
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 import numpy as np
+
+from fastconv.kernels.sharing import share
 
 BLAS_MATRIX, BLAS_VECTOR = 2**17, 2**12 - 1
 """Multiplications of one product of a matrix with a matrix or a vector for which OpenBLAS stays on one thread: it does
@@ -82,18 +82,6 @@ def multiply(kernels: np.ndarray, spectra: np.ndarray, out: np.ndarray, threads:
     if out.size * channels < SERIAL:
         threads = 1
     share(some, list(slices(len(out), -(-len(out) // threads))), threads)
-
-
-def share(call: Callable[[Any], None], parts: Sequence[Any], threads: int) -> None:
-    """``call`` each of ``parts`` on so many threads, to which NumPy's error state does not cross by itself."""
-    if threads == 1:
-        for part in parts:
-            call(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = [pool.submit(contextvars.copy_context().run, call, part) for part in parts]
-        for task in tasks:
-            task.result()
 
 
 def runs(table: np.ndarray) -> Iterator[tuple[slice, slice]]:
