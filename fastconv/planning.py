@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """Shape of the result: it has the rank of ``x``."""
+        """Shape of the result, with the rank of ``x``."""
         full, spec = self.spec.result_shape, self.spec
         missing = len(spec.operand_shape) - len(self.x_shape)
         if missing == 2:  # no channel axis either

@@ -60,7 +60,8 @@ def label(layer: Any) -> str:
         case str():
             return "".join(layer.split())
         case Branches():
-            return f"Branches({' | '.join(map(label, layer.paths))})"
+            paths = (type(p).__name__ if hasattr(p, "receptive") else label(p) for p in layer.paths)
+            return f"Branches({' | '.join(paths)})"
         case list() | tuple():
             return " ".join(map(label, layer)) or "identity"
         case ConvSpec():
