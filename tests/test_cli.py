@@ -187,6 +187,27 @@ def test_demo_as_json(image, tmp_path, capsys):
     assert said["backends"][1]["speed_up"] == pytest.approx(1)
 
 
+def test_demo_says_what_an_element_of_its_last_layer_sees(image, tmp_path, capsys):
+    argv = ["demo", image, "--out", str(tmp_path / "maps.png"), "--json", "--backends", "im2col"]
+    assert main(argv) == 0
+    fields = json.loads(capsys.readouterr().out)["receptive_field"]
+    assert [field["size"] for field in fields] == [[7, 7], [11, 11], [19, 19]]
+    assert [field["stride"] for field in fields] == [[2, 2], [4, 4], [4, 4]]
+    for axis, pixels in enumerate((32, 40)):
+        (top, bottom), inner = fields[-1]["region"][axis], fields[0]["region"][axis]
+        assert 0 <= top <= inner[0] < inner[1] <= bottom <= pixels
+
+
+def test_demo_shows_the_same_stack_as_it_computes():
+    from fastconv.cli import demo_field
+
+    steps, pooled = demo_steps.prepare(np.zeros((60, 44, 3), np.float32))
+    sizes = [field.output_size for field in fastconv.receptive_field([text for _, text in demo_field.STACK], (60, 44))]
+    stem, corners = (next(s for s in steps if s.name == name) for name in ("stem", "corners"))
+    assert sizes == [stem.expected.shape[2:], pooled.shape[1:], corners.expected.shape[2:]]
+    assert f"k{stem.w.shape[2]}s{stem.stride}p{stem.padding}" == demo_field.STACK[0][1]
+
+
 def test_demo_without_numba_runs_naive_on_a_crop_and_says_so(image, tmp_path, without, monkeypatch, capsys):
     without("numba")
     monkeypatch.setattr(demo_steps, "CROP_FLOPS", 10_000)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import registry
 from fastconv.bench import contest, report
+from fastconv.cli.demo_field import Seen, look
 from fastconv.cli.demo_steps import Run, Step, load, prepare, run_step
 from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, require, thread_count
 from fastconv.errors import UnsupportedConv
@@ -32,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     runs, steps, pooled = _compute(photo, names, absences, threads)
     result = summary(runs, absences, threads)
     painter = _painter(result)
-    _draw(out, photo, {r.step: r.result for r in runs[painter["backend"]]} | {"pool": pooled}, painter, result)
+    maps = {r.step: r.result for r in runs[painter["backend"]]} | {"pool": pooled}
+    seen = look(steps[-1].expected[0], photo.shape[:2])
+    _draw(out, photo, maps, seen, painter, result)
     if args.json:
-        print(json.dumps(result | {"picture": str(out)}, indent=2))
+        fields = [one.to_dict() for one in seen]
+        print(json.dumps(result | {"receptive_field": fields, "picture": str(out)}, indent=2))
     else:
-        _print(result, steps, out)
+        _print(result, steps, seen, out)
     wrong = [f"{name} on {r.step}" for name, rows in runs.items() for r in rows if not r.right]
     if wrong:
         raise Failure(f"beyond the bound that the plan reports: {', '.join(wrong)}", WRONG)
@@ -94,8 +98,9 @@ def _painter(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draw(
-    out: Path, photo: np.ndarray, maps: dict[str, np.ndarray], painter: dict[str, Any], result: dict[str, Any]
-) -> None:
+    out: Path, photo: np.ndarray, maps: dict[str, np.ndarray], seen: list[Seen], painter: dict[str, Any],
+    result: dict[str, Any],
+) -> None:  # fmt: skip
     from fastconv.cli.demo_picture import draw
 
     rates = {row["backend"]: row["gflops"] for row in result["backends"] if row["gflops"]}
@@ -103,12 +108,12 @@ def _draw(
     title = (f"All four convolutions in {painter['seconds'] * 1e3:.3g} ms: backend {painter['backend']}, "
              f"{result['threads']} thread{plural}, {painter['speed_up']:.3g} x naive")  # fmt: skip
     try:
-        draw(out, photo, maps, rates, title)
+        draw(out, photo, maps, seen, rates, title)
     except OSError as error:
         raise Failure(f"--out={str(out)!r}: {error}", USAGE) from None
 
 
-def _print(result: dict[str, Any], steps: list[Step], out: Path) -> None:
+def _print(result: dict[str, Any], steps: list[Step], seen: list[Seen], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -128,6 +133,8 @@ def _print(result: dict[str, Any], steps: list[Step], out: Path) -> None:
     console.print(table)
     for line in _notes(result):
         console.print(line, markup=False, highlight=False)
+    sizes = ", ".join(f"{one.size[0]}x{one.size[1]} after {one.layer}" for one in seen)
+    console.print(f"what one element sees of the photograph: {sizes}", markup=False, highlight=False)
     console.print(f"picture: {out}", markup=False, highlight=False)
 
 

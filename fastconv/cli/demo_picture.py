@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colors
+from matplotlib import colors, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Rectangle
 
+from fastconv.cli.demo_field import Seen
 from fastconv.cli.demo_filters import ORIENTATIONS, vertical_edges
 
 _SHOWN = 16  # maps of a layer, in a square
 _GAP = 4  # pixels between maps
+_FIELDS = ("#ffffff", "#f6c453", "#ff5a36")  # boxes after each layer of the stack
 
 
-def draw(path: Path, photo: np.ndarray, maps: Mapping[str, np.ndarray], rates: Mapping[str, float], title: str) -> None:
+def draw(
+    path: Path, photo: np.ndarray, maps: Mapping[str, np.ndarray], seen: Sequence[Seen], rates: Mapping[str, float],
+    title: str,
+) -> None:  # fmt: skip
     """Write the PNG. ``photo`` (h, w, 3) from 0 to 1; ``maps`` (channels, h, w) by step; ``rates`` in GFLOP/s."""
     figure = Figure(figsize=(18, 11.4), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     figure.suptitle(title, fontsize=17, fontweight="bold")
     axes = figure.subplots(2, 4)
-    _image(axes[0, 0], photo, f"photograph, {photo.shape[1]} x {photo.shape[0]}")
+    _image(axes[0, 0], photo, f"photograph, {photo.shape[1]} x {photo.shape[0]}, and what one element sees")
+    _fields(axes[0, 0], photo, seen)
     _signed(axes[0, 1], maps["edges"][0], "vertical edges, 3x3")
     _image(axes[0, 2], _orientation(maps["bank"]), f"strongest of {ORIENTATIONS} orientations, 11x11 (hue: direction)")
     _signed(axes[0, 3], mosaic(maps["bank"], columns=3), f"the bank's {ORIENTATIONS} responses")
@@ -103,6 +110,30 @@ def _inset(axes: Axes, kernel: np.ndarray) -> None:
     """The kernel itself, enlarged, in a corner."""
     image = OffsetImage(np.kron(kernel, np.ones((16, 16))), cmap="RdBu_r", interpolation="nearest")
     axes.add_artist(AnnotationBbox(image, (0.02, 0.02), xycoords="axes fraction", box_alignment=(0, 0), pad=0.1))
+
+
+def _fields(axes: Axes, photo: np.ndarray, seen: Sequence[Seen]) -> None:
+    """Boxes around the pixels that one element sees after each layer, on the photograph and magnified."""
+    rows, columns = seen[-1].region
+    half = max(rows.stop - rows.start, columns.stop - columns.start) // 2
+    below = rows.start + rows.stop < photo.shape[0]  # where the photograph has room
+    close = axes.inset_axes((0.56, 0.02 if below else 0.57, 0.42, 0.41))
+    close.imshow(np.clip(photo, 0, 1), interpolation="nearest")
+    close.set_xlim(columns.start - half - 0.5, columns.stop + half - 0.5)
+    close.set_ylim(rows.stop + 1.8 * half, rows.start - 0.6 * half)
+    close.set_facecolor("black")
+    close.set_xticks([])
+    close.set_yticks([])
+    close.spines[:].set(color="white", linewidth=2)
+    axes.indicate_inset_zoom(close, edgecolor="white", linewidth=1.5, alpha=1)
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+    for i, (one, colour) in enumerate(zip(seen, _FIELDS, strict=True)):
+        (y, x), (h, w) = ([r.start for r in one.region], [r.stop - r.start for r in one.region])
+        for where, width in ((axes, 1.0), (close, 2.5)):
+            where.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colour, linewidth=width))
+        text = f"{one.size[0]}: {one.layer.split()[0]}"
+        close.annotate(text, (0, 0), (4, 25 - 10 * i), "axes fraction", "offset points", color=colour, fontsize=8.5,
+                       path_effects=outline)  # fmt: skip
 
 
 def _bars(axes: Axes, rates: Mapping[str, float]) -> None:
