@@ -197,7 +197,8 @@ def _zero_points(values: tuple[Any, Any], dtype: str, w: np.ndarray) -> tuple[in
     for name, kind, zero in (("x", dtype, np.array(x_zero)), ("w", w.dtype.name, w_zero)):
         if kind not in ("int8", "uint8"):
             raise TypeError(f"{name}_zero_point is for int8 and uint8; {name} has dtype {kind}: subtract it beforehand")
-        if zero.dtype.kind not in "iu" or zero.min(initial=0) < np.iinfo(kind).min or zero.max() > np.iinfo(kind).max:
+        least, most = np.iinfo(kind).min, np.iinfo(kind).max
+        if zero.dtype.kind not in "iu" or zero.min(initial=0) < least or zero.max(initial=0) > most:
             raise ValueError(f"{name}_zero_point={zero.tolist()} is no number of {kind}")
     if w_zero.shape not in ((), (1,), (w.shape[0],)):
         raise ValueError(f"w_zero_point has shape {w_zero.shape}; expected one int, or one per output channel")

@@ -234,7 +234,8 @@ def _conv_weight(
         return plan(x, out, None, threads)
     result = np.empty(size, call.spec.acc_dtype) if out is None else out
     flipped: Any = (..., *[slice(None, None, -1)] * ndim)
-    plan(x, result[flipped] if isinstance(result, np.ndarray) else result, None, threads)
+    fits = isinstance(result, np.ndarray) and result.shape == size  # otherwise the plan says what is wrong
+    plan(x, result[flipped] if fits else result, None, threads)
     return result if out is not None else arrays.give_back(result, x)
 
 

@@ -93,11 +93,12 @@ NN_PLANS = 32
 """Shapes for which a layer of `fastconv.nn` keeps plans. A bound, not a speed: plans of one algorithm share their
 packed weights, so that an entry costs some hundred bytes."""
 
-POOL_PIECE_BYTES = 256 * 1024
-"""Input of a pooling that is read at a time, bytes: with its temporaries it stays in a 1 MB L2. The cut decides no
-result and does not depend on the threads. Not swept yet."""
+POOL_PIECE_BYTES = 2 * 2**20
+"""Input of a pooling that is read at a time, bytes; the cut does not depend on the threads. zen5-2, 2026-11, roughly
+(`fastconv.max_pool2d` of 8x64x112x112, 3x3 stride 2, float32, best of 7): 256 KB 6.2 ms on one thread and 7.4 on two,
+1 MB 5.3 and 4.6, 2 MB 5.1 and 4.0, 4 MB 5.0 and 3.8. In small pieces two threads wait for Python's lock."""
 
-POOL_PARALLEL_BYTES = 2 * 2**20
-"""Input of a pooling below which one thread does all, bytes. zen5-2, busy, 2026-11, roughly: two threads take 0.35 ms
-to start and to end (a ThreadPoolExecutor of 2 that is given 8 empty tasks, median of 200), in which one thread reads
-3 MB of float32 once (np.maximum of two views); a pool reads its input several times."""
+POOL_PARALLEL_BYTES = 12 * 2**20
+"""Input of a pooling below which one thread does all, bytes; a search for places counts every tap. zen5-2, 2026-11,
+roughly, one thread over two on 3x3 stride 2: maximum 0.8x at 6 MB, 1.05x at 12, 1.2x at 24; norm with p = 3 0.9x,
+1.6x, 1.5x; maximum with its gradient's search 1.5x, 1.9x, 1.8x. Starting two threads takes 0.35 ms."""

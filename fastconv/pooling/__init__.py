@@ -1,7 +1,7 @@
 """Pooling: the largest element, the mean or a norm of each window, in PyTorch's dialect or ONNX's.
 
-``x`` is never copied as a whole and never padded: work goes piece by piece, shared out over threads by images,
-channels and rows. A NaN in a window makes the result NaN.
+``x`` is never padded and never copied as a whole: work goes piece by piece, shared out over threads by images,
+channels and rows; gradients take at least one plane at a time. A NaN in a window makes the result NaN.
 
 Where the dialects differ, ``compat`` says which one is meant. It changes what arguments mean, never their defaults,
 which are PyTorch's (ONNX: stride 1, ``count_include_pad`` False, p = 2).

@@ -138,8 +138,9 @@ def adaptive_max_pool3d_input(
 
 
 def max_unpool2d_input(
-    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCHW", out: np.ndarray | None = None
-) -> Array:
+    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCHW", threads: int | None = None,
+    out: np.ndarray | None = None,
+) -> Array:  # fmt: skip
     """Gradient of `fastconv.max_unpool2d` to its input: what the gradient to the output holds at ``indices``.
 
     Parameters
@@ -149,7 +150,7 @@ def max_unpool2d_input(
         default, only its part of the default size.
     indices : array of int64
         As given to the layer, which no two elements sent to the same place; 0 where an index is -1.
-    compat, layout, out
+    compat, layout, threads, out
         As in `fastconv.max_unpool2d`.
 
     Returns
@@ -167,12 +168,13 @@ def max_unpool2d_input(
     >>> max_unpool2d_input(np.arange(6.0).reshape(2, 3), np.array([[4, 3]]))
     array([[4., 3.]])
     """
-    return _unpool(2, grad_output, indices, compat, layout, out)
+    return _unpool(2, grad_output, indices, compat, layout, threads, out)
 
 
 def max_unpool1d_input(
-    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCW", out: np.ndarray | None = None
-) -> Array:
+    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCW", threads: int | None = None,
+    out: np.ndarray | None = None,
+) -> Array:  # fmt: skip
     """Gradient of `fastconv.max_unpool1d` to its input; see `max_unpool2d_input`.
 
     Examples
@@ -180,12 +182,13 @@ def max_unpool1d_input(
     >>> max_unpool1d_input(np.array([1.0, 3.0, 2.0, 0.0]), np.array([1, 2]))
     array([3., 2.])
     """
-    return _unpool(1, grad_output, indices, compat, layout, out)
+    return _unpool(1, grad_output, indices, compat, layout, threads, out)
 
 
 def max_unpool3d_input(
-    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCDHW", out: np.ndarray | None = None
-) -> Array:
+    grad_output: Array, indices: Array, *, compat: str = "torch", layout: str = "NCDHW", threads: int | None = None,
+    out: np.ndarray | None = None,
+) -> Array:  # fmt: skip
     """Gradient of `fastconv.max_unpool3d` to its input; see `max_unpool2d_input`.
 
     Examples
@@ -193,7 +196,7 @@ def max_unpool3d_input(
     >>> max_unpool3d_input(np.arange(8.0).reshape(2, 2, 2), np.array([[[6]]]))
     array([[[6.]]])
     """
-    return _unpool(3, grad_output, indices, compat, layout, out)
+    return _unpool(3, grad_output, indices, compat, layout, threads, out)
 
 
 def _adaptive_avg(
@@ -244,7 +247,8 @@ def _bins(
 
 
 def _unpool(
-    ndim: int, grad_output: Array, indices: Array, compat: str, layout: str, out: np.ndarray | None
+    ndim: int, grad_output: Array, indices: Array, compat: str, layout: str, threads: int | None,
+    out: np.ndarray | None,
 ) -> Array:  # fmt: skip
     gradient, places = arrays.take(grad_output, "grad_output"), arrays.take(indices, "indices")
     _, _, size = geometry.split(places.shape, ndim, layout, "indices")
@@ -254,7 +258,10 @@ def _unpool(
     result = geometry.result(places.shape, gradient.dtype, out, grad_output=gradient, indices=places)
     source, target = geometry.planes(gradient, ndim, layout), geometry.planes(result, ndim, layout)
     where = geometry.planes(places, ndim, layout)
-    for piece in pieces.cut(source, 1, whole_planes=True):
+
+    def compute(piece: pieces.Piece) -> None:
         at = unpool.in_planes(where, piece, source, compat)
         reduction.gather(source[piece.planes], at, target[piece.planes])
+
+    pieces.run(compute, pieces.cut(source, 1, whole_planes=True), gradient.nbytes, threads)
     return result if out is not None else arrays.give_back(result, grad_output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,8 @@ def _max_pool(
             found = unpool.in_planes(places, piece, target, spec.compat)
         reduction.scatter(values, found, target[piece.planes], add=True)
 
-    pieces.run(compute, pieces.cut(source, 1, whole_planes=True), array.nbytes, threads)
+    taps = 1 if places is not None else math.prod(spec.kernel_size)
+    pieces.run(compute, pieces.cut(source, 1, whole_planes=True), array.nbytes * taps, threads)
     return result if out is not None else arrays.give_back(result, grad_output)
 
 

@@ -50,7 +50,7 @@ def cut(source: np.ndarray, rows: int, whole_planes: bool = False) -> list[Piece
 
 
 def run(call: Callable[[Piece], None], pieces: list[Piece], nbytes: int, threads: int | None) -> None:
-    """``call`` every piece, on several threads where ``nbytes`` of input are worth it. Inf - Inf is NaN, silently."""
+    """``call`` every piece, on several threads where reading ``nbytes`` is worth it. Inf - Inf is NaN, silently."""
     number = get_num_threads() if threads is None else check_threads(threads)
     if nbytes < tuning.POOL_PARALLEL_BYTES:
         number = 1

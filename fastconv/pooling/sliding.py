@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,8 @@ def _max_pool(
         if spec.compat == "onnx":
             reduction.to_whole(found[piece], source.shape[:2], piece.planes, source[0, 0].size)
 
-    pieces.run(compute, pieces.cut(source, first.out), array.nbytes, threads)
+    taps = 1 if found is None else math.prod(spec.kernel_size)
+    pieces.run(compute, pieces.cut(source, first.out), array.nbytes * taps, threads)
     maxima = result if out is not None else arrays.give_back(result, x)
     return maxima if where is None else (maxima, arrays.give_back(where, x))
 

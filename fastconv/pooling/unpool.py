@@ -17,7 +17,8 @@ from fastconv.spec import DIALECTS, LARGEST_AXIS
 
 def max_unpool2d(
     x: Array, indices: Array, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCHW", out: np.ndarray | None = None,
+    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCHW", threads: int | None = None,
+    out: np.ndarray | None = None,
 ) -> Array:  # fmt: skip
     """Put each element of ``x`` where its index says, zero elsewhere: a partial inverse of `max_pool2d`.
 
@@ -38,6 +39,8 @@ def max_unpool2d(
         ``stride``. 'onnx': indices count through an output of the default size as (n, c, h, w); a larger
         ``output_size`` adds zeros at the ends.
     layout : {'NCHW', 'NHWC'}
+    threads : int, optional
+        As in `max_pool2d`.
     out : numpy.ndarray, optional
         Receives the result; overlaps ``x`` and ``indices`` nowhere.
 
@@ -57,12 +60,13 @@ def max_unpool2d(
     array([[0., 0., 0., 7., 5., 0.],
            [0., 0., 0., 0., 0., 0.]])
     """
-    return _unpool(2, x, indices, kernel_size, stride, padding, output_size, compat, layout, out)
+    return _unpool(2, x, indices, kernel_size, stride, padding, output_size, compat, layout, threads, out)
 
 
 def max_unpool1d(
     x: Array, indices: Array, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCW", out: np.ndarray | None = None,
+    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCW", threads: int | None = None,
+    out: np.ndarray | None = None,
 ) -> Array:  # fmt: skip
     """Put each element of ``x`` (n, c, w), (c, w) or (w,) where its index says; see `max_unpool2d`.
 
@@ -71,12 +75,13 @@ def max_unpool1d(
     >>> max_unpool1d(np.array([3.0, 2.0]), np.array([1, 2]), 2)
     array([0., 3., 2., 0.])
     """
-    return _unpool(1, x, indices, kernel_size, stride, padding, output_size, compat, layout, out)
+    return _unpool(1, x, indices, kernel_size, stride, padding, output_size, compat, layout, threads, out)
 
 
 def max_unpool3d(
     x: Array, indices: Array, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCDHW", out: np.ndarray | None = None,
+    output_size: Ints | None = None, *, compat: str = "torch", layout: str = "NCDHW", threads: int | None = None,
+    out: np.ndarray | None = None,
 ) -> Array:  # fmt: skip
     """Put each element of ``x`` (n, c, d, h, w), (c, d, h, w) or (d, h, w) where its index says; see `max_unpool2d`.
 
@@ -86,12 +91,12 @@ def max_unpool3d(
     array([[0., 0.],
            [7., 0.]])
     """
-    return _unpool(3, x, indices, kernel_size, stride, padding, output_size, compat, layout, out)
+    return _unpool(3, x, indices, kernel_size, stride, padding, output_size, compat, layout, threads, out)
 
 
 def _unpool(
     ndim: int, x: Array, indices: Array, kernel_size: Ints, stride: Ints | None, padding: Padding,
-    output_size: Any, compat: str, layout: str, out: np.ndarray | None,
+    output_size: Any, compat: str, layout: str, threads: int | None, out: np.ndarray | None,
 ) -> Array:  # fmt: skip
     array = arrays.take(x, "x")
     _, _, size = geometry.split(array.shape, ndim, layout, "x")
@@ -101,6 +106,8 @@ def _unpool(
     steps = kernel if stride is None else check_ints(stride, ndim, "stride")
     own = _default_size(size, kernel, steps, padding)
     whole = own if output_size is None else _wanted(output_size, array.shape, own, steps, compat, layout)
+    if min(own if compat == "onnx" else whole) < 1:
+        raise ValueError(f"padding={padding!r} leaves an output of size {own}; use a smaller padding")
     result = geometry.result(geometry.resized(array.shape, whole, layout), array.dtype, out, x=array, indices=places)
     target = geometry.planes(result, ndim, layout)
     if compat == "onnx" and own != whole:
@@ -108,9 +115,12 @@ def _unpool(
         corner: Any = (..., *map(slice, own))
         target = target[corner]
     source, where = geometry.planes(array, ndim, layout), geometry.planes(places, ndim, layout)
-    for piece in pieces.cut(target, size[0], whole_planes=True):
+
+    def compute(piece: pieces.Piece) -> None:
         at = in_planes(where, piece, target, compat)
         reduction.scatter(source[piece.planes], at, target[piece.planes], add=False)
+
+    pieces.run(compute, pieces.cut(target, size[0], whole_planes=True), result.nbytes, threads)
     return result if out is not None else arrays.give_back(result, x)
 
 
@@ -123,10 +133,7 @@ def _default_size(size: Shape, kernel: Shape, steps: Shape, padding: Any) -> Sha
             raise ValueError(f"{name}={values}: every entry must be at least 1 and at most {LARGEST_AXIS}")
     if min(map(min, pads)) < 0:
         raise ValueError(f"padding={padding!r}: must be at least 0")
-    own = tuple((n - 1) * s + k - sum(p) for n, s, k, p in zip(size, steps, kernel, pads, strict=True))
-    if min(own) < 1:
-        raise ValueError(f"padding={padding!r} leaves an output of size {own}; use a smaller padding")
-    return own
+    return tuple((n - 1) * s + k - sum(p) for n, s, k, p in zip(size, steps, kernel, pads, strict=True))
 
 
 def _wanted(value: Any, x_shape: Shape, own: Shape, steps: Shape, compat: str, layout: str) -> Shape:
