@@ -41,9 +41,7 @@ class Call:
     operand: str = "x"  # what the caller calls the array that is convolved
 
     def request(self, threads: int | None = None) -> planning.Request:
-        return planning.Request(
-            self.spec, self.epilogue, self.max_workspace, threads, lambda: bool(np.isfinite(self.w).all())
-        )
+        return planning.Request(self.spec, self.epilogue, self.max_workspace, threads, lambda: _finite(self.w))
 
     def plan(self, borrow: bool, threads: int | None = None) -> Plan:
         of_output = self.spec.op == "grad_weight"
@@ -81,7 +79,7 @@ def transposed(
 ) -> Call:  # fmt: skip
     """The transposed convolution of an ``x`` of that shape: the gradient to the input of the layer that puts it out."""
     check_layout(layout, ndim)
-    w = w.reshape(_with_channels(ndim, x_shape, w.shape))
+    w = w.reshape(_with_channels(ndim, x_shape, w.shape, channels="ic, oc / groups"))
     _check_dtypes(dtype, w.dtype.name)
     n, ic, size = planning.split_shape(x_shape, ndim, layout.endswith("C"))
     strides, dilations = check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
@@ -96,6 +94,8 @@ def transposed(
                 f"output_padding={spare} must be at least 0 and less than the larger of stride={strides} and "
                 f"dilation={dilations}"
             )
+    if ic % g:
+        raise ValueError(f"groups={g} must divide the {ic} input channels")
     if ic != w.shape[0]:
         raise ValueError(
             f"x has {ic} channels but w of shape {w.shape}, read as (ic, oc / groups, k...), takes {w.shape[0]}; "
@@ -118,7 +118,7 @@ def grad_input(
     max_workspace: int | None,
 ) -> Call:  # fmt: skip
     """The gradient of a convolution to an input of that shape."""
-    w, dtype = w.reshape(_with_channels(ndim, input_size, w.shape)), grad_output.dtype.name
+    w, dtype = w.reshape(_with_channels(ndim, input_size, w.shape, "input_size")), grad_output.dtype.name
     _check_dtypes(dtype, w.dtype.name, "grad_output")
     spec = _spec("grad_input", ndim, input_size, w.shape, (dtype, w.dtype.name), stride, padding, dilation, groups,
                  padding_mode, layout, accuracy)  # fmt: skip
@@ -134,7 +134,7 @@ def grad_weight(
 ) -> Call:  # fmt: skip
     """The gradient of a convolution to weights of that shape, not flipped."""
     _check_dtypes(x.dtype.name, grad_output.dtype.name, "x", "grad_output")
-    shape = _with_channels(ndim, x.shape, weight_size, "weight_size")
+    shape = _with_channels(ndim, x.shape, weight_size, name="weight_size")
     spec = _spec("grad_weight", ndim, x.shape, shape, (x.dtype.name, grad_output.dtype.name), stride, padding,
                  dilation, groups, padding_mode, layout, accuracy)  # fmt: skip
     _check_grad_output(grad_output, spec, x.shape)
@@ -152,9 +152,10 @@ def _spec(
     kernel, strides, dilations = w_shape[2:], check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
     g = check_int(groups, "groups")
     if g >= 1 and ic != w_shape[1] * g:
+        x = "input_size" if op == "grad_input" else "x"
         raise ValueError(
-            f"x has {ic} channels but w of shape {w_shape} with groups={g} takes {w_shape[1] * g}; "
-            f"x of shape {x_shape} is read as {layout}"
+            f"{x} has {ic} channels but w of shape {w_shape} with groups={g} takes {w_shape[1] * g}; "
+            f"{x_shape} is read as {layout}"
         )
     pads = paddings(padding, size, kernel, strides, dilations)
     return ConvSpec(n, ic, w_shape[0], size, kernel, strides, pads, dilations, g, padding_mode, layout, dtypes[0],
@@ -189,21 +190,32 @@ def _check_grad_output(grad_output: np.ndarray, spec: ConvSpec, x_shape: Shape) 
 
 def _zero_points(values: tuple[Any, Any], dtype: str, w: np.ndarray) -> tuple[int, np.ndarray]:
     """The zero point of ``x``, and the weights less theirs."""
-    x_zero = check_int(values[0], "x_zero_point")
-    per_channel = isinstance(values[1], np.ndarray)
-    w_zero = arrays.take(values[1], "w_zero_point") if per_channel else np.array(check_int(values[1], "w_zero_point"))
-    if not x_zero and not w_zero.any():
-        return 0, w
+    x_zero, w_zero = check_int(values[0], "x_zero_point"), values[1]
+    if type(w_zero) is int:  # the common call, which has none
+        if not x_zero and not w_zero:
+            return 0, w
+        w_zero = np.array(w_zero)
+    elif getattr(w_zero, "ndim", 0):
+        w_zero = arrays.take(w_zero, "w_zero_point")
+    else:
+        w_zero = np.array(check_int(w_zero, "w_zero_point"))
+    if w_zero.shape not in ((), (1,), (w.shape[0],)):
+        raise ValueError(f"w_zero_point has shape {w_zero.shape}; expected one int, or one per output channel")
     for name, kind, zero in (("x", dtype, np.array(x_zero)), ("w", w.dtype.name, w_zero)):
         if kind not in ("int8", "uint8"):
             raise TypeError(f"{name}_zero_point is for int8 and uint8; {name} has dtype {kind}: subtract it beforehand")
         least, most = np.iinfo(kind).min, np.iinfo(kind).max
         if zero.dtype.kind not in "iu" or zero.min(initial=0) < least or zero.max(initial=0) > most:
             raise ValueError(f"{name}_zero_point={zero.tolist()} is no number of {kind}")
-    if w_zero.shape not in ((), (1,), (w.shape[0],)):
-        raise ValueError(f"w_zero_point has shape {w_zero.shape}; expected one int, or one per output channel")
-    shifted = w.astype(np.int16) - w_zero.astype(np.int16).reshape(-1, *[1] * (w.ndim - 1))
-    return x_zero, shifted if w_zero.any() else w
+    if not w_zero.any():
+        return x_zero, w
+    return x_zero, w.astype(np.int16) - w_zero.astype(np.int16).reshape(-1, *[1] * (w.ndim - 1))
+
+
+def _finite(w: np.ndarray) -> bool:
+    """Whether all weights are; their sum says so in one pass that makes no array, unless it overflows."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(w.sum()) or np.isfinite(w).all())
 
 
 def _flipped(w: np.ndarray, flip_kernel: Any, ndim: int) -> np.ndarray:
@@ -229,20 +241,22 @@ def spatial_axes(w: np.ndarray) -> int:
     return w.ndim if w.ndim <= 2 else w.ndim - 2
 
 
-def _with_channels(ndim: int, x_shape: Shape, w_shape: Shape, name: str = "w") -> Shape:
+def _with_channels(
+    ndim: int, x_shape: Shape, w_shape: Shape, x: str = "x", name: str = "w", channels: str = "oc, ic / groups"
+) -> Shape:  # fmt: skip
     """The shape of the weights with both channel axes; an ``x`` without them goes with a plain kernel."""
     axes = "i" + ", i".join(AXES[-ndim:])
     kernel = "k" + ", k".join(AXES[-ndim:])
     if len(x_shape) == ndim:
         if len(w_shape) != ndim:
             raise ValueError(
-                f"{name} has shape {w_shape}; for a plain x ({axes}) it must be ({kernel}), or pass x[None]"
+                f"{name} has shape {w_shape}; for a plain {x} ({axes}) it must be ({kernel}), or pass x[None]"
             )
         return (1, 1, *w_shape)
     if len(x_shape) not in (ndim + 1, ndim + 2):
-        raise ValueError(f"x has shape {x_shape}; expected (n, ic, {axes}), (ic, {axes}) or ({axes})")
+        raise ValueError(f"{x} has shape {x_shape}; expected (n, ic, {axes}), (ic, {axes}) or ({axes})")
     if len(w_shape) != ndim + 2:
-        raise ValueError(f"{name} has shape {w_shape}; expected (oc, ic / groups, {kernel})")
+        raise ValueError(f"{name} has shape {w_shape}; expected ({channels}, {kernel})")
     return w_shape
 
 

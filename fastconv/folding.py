@@ -119,10 +119,13 @@ def fold(
     """
     ndim, array = _axes(layout), arrays.take(x, "x")
     size, kernel = check_ints(output_size, ndim, "output_size"), check_ints(kernel_size, ndim, "kernel_size")
+    for name, values in (("output_size", size), ("kernel_size", kernel)):
+        if min(values) < 1:
+            raise ValueError(f"{name}={values}: every entry must be at least 1")
     taps = math.prod(kernel)
     if array.ndim not in (2, 3):
         raise ValueError(f"x has shape {array.shape}; expected (n, rows, positions) or (rows, positions)")
-    if taps < 1 or array.shape[-2] % taps:
+    if array.shape[-2] % taps:
         raise ValueError(f"x has {array.shape[-2]} rows; with kernel_size={kernel} it must be a multiple of {taps}")
     n, c = array.shape[0] if array.ndim == 3 else 1, array.shape[-2] // taps
     full = (n, *size, c) if layout == LAYOUTS[ndim][1] else (n, c, *size)

@@ -9,6 +9,7 @@ import numpy as np
 from fastconv import arrays, calls, planning
 from fastconv.arguments import LAYOUTS, check_bool, check_layout
 from fastconv.calls import Array, Ints, Padding
+from fastconv.spec import ACCUMULATOR
 
 
 def conv2d_input(
@@ -169,14 +170,14 @@ def conv2d_bias(grad_output: Array, *, layout: str = "NCHW") -> Array:
 
     Parameters
     ----------
-    grad_output : array, (n, oc, oh, ow) or (oc, oh, ow)
+    grad_output : array, (n, oc, oh, ow), (oc, oh, ow) or (oh, ow)
         Gradient to the output, in ``layout``.
     layout : {'NCHW', 'NHWC'}
 
     Returns
     -------
     array, (oc,)
-        dtype and kind of ``grad_output``.
+        Kind of ``grad_output``; dtypes as in `fastconv.conv2d`. Floats are added up in float64.
 
     Raises
     ------
@@ -242,11 +243,17 @@ def _conv_weight(
 def _conv_bias(ndim: int, grad_output: Array, layout: str) -> Array:
     check_layout(layout, ndim)
     array = arrays.take(grad_output, "grad_output")
-    if array.ndim not in (ndim + 1, ndim + 2):
+    if array.ndim not in (ndim, ndim + 1, ndim + 2):
+        raise ValueError(f"grad_output has shape {array.shape}; expected {ndim + 2} axes, or fewer without n and oc")
+    plain = array[None] if array.ndim == ndim else array
+    last = layout == LAYOUTS[ndim][1] and array.ndim > ndim
+    channels = plain.ndim - 1 if last else plain.ndim - 1 - ndim
+    result = ACCUMULATOR[arrays.NAMES[array.dtype]]
+    if result == "int32" and plain.size // max(plain.shape[channels], 1) * 255 > 2**31 - 1:
         raise ValueError(
-            f"grad_output has shape {array.shape}; expected {ndim + 2} axes, or {ndim + 1} without a batch"
+            f"grad_output has shape {array.shape}: its 8-bit sums can exceed int32; convert it with astype('int16')"
         )
-    channels = array.ndim - 1 if layout == LAYOUTS[ndim][1] else array.ndim - 1 - ndim
+    wide = np.float64 if array.dtype.kind == "f" else result  # channels last, NumPy adds one by one
     with np.errstate(all="ignore"):
-        sums = array.sum(axis=tuple(axis for axis in range(array.ndim) if axis != channels), dtype=array.dtype)
-    return arrays.give_back(sums, grad_output)
+        sums = plain.sum(axis=tuple(axis for axis in range(plain.ndim) if axis != channels), dtype=wide)
+        return arrays.give_back(sums.astype(result), grad_output)

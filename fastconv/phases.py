@@ -67,6 +67,7 @@ def phases(spec: ConvSpec) -> tuple[Phase, ...]:
     return tuple(result)
 
 
+@lru_cache(maxsize=256)
 def kernels(spec: ConvSpec) -> tuple[tuple[tuple[Taps, ...], ConvSpec], ...]:
     """The taps of every phase there can be, whatever the size of the image, each with a layer to prepare them for.
 
@@ -82,6 +83,7 @@ def kernels(spec: ConvSpec) -> tuple[tuple[tuple[Taps, ...], ConvSpec], ...]:
     return tuple(result)
 
 
+@lru_cache(maxsize=256)
 def widest(spec: ConvSpec) -> ConvSpec:
     """The layer of the phase with the most taps."""
     return max((layer for _, layer in kernels(spec)), key=lambda layer: layer.taps)

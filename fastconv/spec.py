@@ -153,12 +153,22 @@ class ConvSpec:
         """8-bit sums live in int32: refuse the layers whose worst case does not fit."""
         if self.acc_dtype == "int32":
             largest = {"int8": 128, "uint8": 255, "int16": 255}  # int16: 8-bit weights less their zero point
-            worst = self.terms * (255 if self.x_zero_point else largest[self.dtype]) * largest[self.w_dtype]
+            worst = (
+                self.terms * self._copies * (255 if self.x_zero_point else largest[self.dtype]) * largest[self.w_dtype]
+            )
             if worst > 2**31 - 1:
                 raise ValueError(
-                    f"{self.terms} products of {self.dtype} and {self.w_dtype} can exceed int32 sums; "
+                    f"{self.terms * self._copies} products of {self.dtype} and {self.w_dtype} can exceed int32 sums; "
                     "convert x and w to int16, whose sums are int64"
                 )
+
+    @property
+    def _copies(self) -> int:
+        """Padded positions whose gradients may be added up in one, at most."""
+        if self.op != "grad_input" or self.padding_mode == "zeros":
+            return 1
+        sides = ((p, q) if self.padding_mode == "replicate" else (p > 0, q > 0) for p, q in self.padding)
+        return math.prod(1 + p + q for p, q in sides)
 
     @property
     def ndim(self) -> int:

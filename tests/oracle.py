@@ -48,6 +48,30 @@ def convolve(x, w, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="z
     return np.moveaxis(result, 1, -1) if channels_last else result
 
 
+def transpose(x, w, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, channels_last=False):
+    """Transposed convolution of x (n, ic, ...) with w (ic, oc / groups, k...): each element scatters its kernel."""
+    ndim = w.ndim - 2
+    number = np.float64 if x.dtype.kind == "f" else object
+    stride, dilation, spare = every(stride, ndim), every(dilation, ndim), every(output_padding, ndim)
+    pairs = [(p, p) if isinstance(p, int) else p for p in every(padding, ndim)]
+    x = (np.moveaxis(x, -1, 1) if channels_last else x).astype(number)
+    w = w.astype(number)
+    axes = zip(x.shape[2:], w.shape[2:], stride, dilation, spare, strict=True)
+    whole = np.zeros(
+        (len(x), w.shape[1] * groups, *((i - 1) * s + (k - 1) * d + 1 + e for i, k, s, d, e in axes)), number
+    )
+    ic, oc = x.shape[1] // groups, w.shape[1]
+    for n, c, *at in np.ndindex(*x.shape):
+        reach = zip(at, w.shape[2:], stride, dilation, strict=True)
+        where = tuple(slice(i * s, i * s + (k - 1) * d + 1, d) for i, k, s, d in reach)
+        first = c // ic * oc
+        with np.errstate(invalid="ignore"):
+            whole[(n, slice(first, first + oc), *where)] += x[(n, c, *at)] * w[c]
+    sides = zip(whole.shape[2:], pairs, strict=True)
+    result = whole[(..., *(slice(before, size - after) for size, (before, after) in sides))]
+    return np.moveaxis(result, 1, -1) if channels_last else result
+
+
 def activate(v, activation):
     """The activations in float64, by their published formulas."""
     name, parameter = activation if isinstance(activation, tuple) else (activation, 0.01)

@@ -160,3 +160,9 @@ def test_negative_sizes_are_refused(size):
 )
 def test_pool_output_size(size, k, s, p, ceil, out):
     assert PoolSpec(1, 1, (size,), (k,), (s,), (p,), (1,), ceil).output_size == (out,)
+
+
+def test_pool_padding_is_a_number_or_a_pair_per_axis():
+    pool = PoolSpec(1, 1, (5, 5), (3, 3), (1, 1), (1, (0, 1)), (1, 1))
+    assert pool.pads == ((1, 1), (0, 1))
+    assert pool.output_size == (5, 4)

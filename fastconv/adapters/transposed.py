@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -33,10 +34,9 @@ class Transposed:
         return str(self.forward.algorithm(widest(spec)))
 
     def workspace_bytes(self, problem: Problem, threads: int) -> int:
-        """That of the greediest phase, and the gradient to the padded input where it must be folded."""
+        """That of the greediest phase, and what is not in phases."""
         inner = (self.forward.workspace_bytes(self._inner(problem, part), threads) for part in phases(problem.spec))
-        own = padded_bytes(problem.spec)
-        return max(inner, default=0) + own + epilogue.workspace_bytes(problem)
+        return max(inner, default=0) + own_bytes(problem)
 
     def error_bound(self, problem: Problem) -> float:
         """That of the worst phase, for each of the padded positions that are added up."""
@@ -83,7 +83,7 @@ class Transposed:
     ) -> None:  # fmt: skip
         """Every phase into its place in ``out``; first what no phase reaches, if there is any."""
         parts = phases(problem.spec)
-        if sum(out[:, :, *part.target].size for part in parts) < out.size:
+        if has_holes(problem.spec):
             out[...] = 0
             epilogue.finish(out, bias, residual, problem.epilogue)
         for part in parts:
@@ -95,7 +95,7 @@ class Transposed:
     def _inner(self, problem: Problem, part: Phase) -> Problem:
         limit = problem.max_workspace
         if limit is not None:
-            limit = max(limit - padded_bytes(problem.spec) - epilogue.workspace_bytes(problem), 0)
+            limit = max(limit - own_bytes(problem), 0)
         applied = problem.epilogue if problem.spec.padding_mode == "zeros" else Epilogue()
         return Problem(part.spec, applied, problem.algorithm, limit)
 
@@ -103,6 +103,23 @@ class Transposed:
 def _firsts(taps: tuple[Taps, ...]) -> tuple[int, ...]:
     """What tells one phase from the others, whatever the size of the image."""
     return tuple(tap.first for tap in taps)
+
+
+@lru_cache(maxsize=256)
+def has_holes(spec: ConvSpec) -> bool:
+    """Whether some of the gradient to the (padded) input is in no phase, so that it is 0."""
+    lengths = spec.input_size
+    if spec.padding_mode != "zeros":
+        lengths = tuple(size + sum(pair) for size, pair in zip(lengths, spec.padding, strict=True))
+    return sum(math.prod(part.spec.output_size) for part in phases(spec)) < math.prod(lengths)
+
+
+def own_bytes(problem: Problem) -> int:
+    """Scratch beyond the phases': weights regrouped, the gradient to the padded input, the epilogue outside them."""
+    spec = problem.spec
+    outside = spec.padding_mode != "zeros" or has_holes(spec)
+    regrouped = math.prod(spec.w_shape) * np.dtype(spec.w_dtype).itemsize if spec.g > 1 else 0
+    return regrouped + padded_bytes(spec) + (epilogue.workspace_bytes(problem) if outside else 0)
 
 
 def padded_bytes(spec: ConvSpec) -> int:
