@@ -7,18 +7,17 @@ numbers against each other happen here, once. Axes run outermost first: (d, h, w
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fastconv import layer_text
 from fastconv.arguments import LAYOUTS, Pair, check_layout, named_padding
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 ACCURACIES = ("exact", "high", "fast")
 OPS = ("forward", "grad_input", "grad_weight")
 DIALECTS = ("torch", "onnx")
-AXES = "dhw"
+AXES = layer_text.AXES
 LARGEST_AXIS = 2**31 - 1
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
 ACCUMULATOR = {
@@ -285,19 +284,17 @@ class ConvSpec:
         >>> parse_layer("ic64ih56iw56oc64kh3kw3pt1pb1pl1pr1").text
         'ic64ih56oc64k3p1'
         """
-        parts = [f"n{self.n}" * (self.n != 1), f"ic{self.ic}" * (self.ic != 1)]
-        parts += _axis_text("i", self.input_size, short="ih" if self.ndim == 2 else None)
-        parts.append(f"oc{self.oc}" * (self.oc != 1))
-        parts += _axis_text("k", self.kernel_size, short="k", default=1)
-        parts += _axis_text("s", self.stride, short="s", default=1)
-        if len(set(sum(self.padding, ()))) == 1:
-            parts.append(f"p{self.padding[0][0]}" * (self.padding[0][0] != 0))
-        else:
-            sides = zip(_PADDING_LETTERS[-self.ndim :], self.padding, strict=True)
-            parts += [f"p{s}{v}" for names, pair in sides for s, v in zip(names, pair, strict=True) if v]
-        parts += _axis_text("d", self.dilation, short="d", default=1)
-        parts.append(f"g{self.g}" * (self.g != 1))
-        return "".join(parts)
+        return layer_text.write(
+            self.n,
+            self.ic,
+            self.input_size,
+            self.oc,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.g,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,17 +376,6 @@ class PoolSpec:
         return tuple(result)
 
 
-_PADDING_LETTERS = (("f", "k"), ("t", "b"), ("l", "r"))  # front and back, top and bottom, left and right
-_TOKEN = re.compile(r"([a-z]+)(\d+)")
-
-
-def _axis_text(kind: str, values: Sequence[int], short: str | None, default: int | None = None) -> list[str]:
-    if short and len(set(values)) == 1:
-        return [f"{short}{values[0]}" * (values[0] != default)]
-    names = AXES[-len(values) :]
-    return [f"{kind}{a}{v}" for a, v in zip(names, values, strict=True) if v != default]
-
-
 def parse_layer(text: str, **options: Any) -> ConvSpec:
     """Read a layer written as text.
 
@@ -419,34 +405,7 @@ def parse_layer(text: str, **options: Any) -> ConvSpec:
     >>> parse_layer("iw16000 oc64 k80 s4").ndim
     1
     """
-    compact = "".join(text.split())
-    tokens = _TOKEN.findall(compact)
-    if not tokens or "".join(a + b for a, b in tokens) != compact:
-        raise ValueError(f"layer={text!r} is not a run of letters and numbers such as 'ic64ih56oc64k3p1'")
-    given: dict[str, int] = {}
-    for name, number in tokens:
-        if name in given:
-            raise ValueError(f"layer={text!r} gives {name!r} twice")
-        given[name] = int(number)
-    if given.keys() & {"id", "kd", "sd", "dd", "pf", "pk"}:
-        axes = "dhw"
-    else:
-        axes = "hw" if given.keys() & {"ih", "kh", "sh", "dh", "pt", "pb"} else "w"
-
-    def take(kind: str, default: int) -> tuple[int, ...]:
-        every = given.pop(kind, default)
-        return tuple(given.pop(kind + a, every) for a in axes)
-
-    size: tuple[int, ...] = ()
-    for a in axes:
-        size += (given.pop(f"i{a}", size[-1] if size else 1),)
-    kernel, stride, dilation = take("k", 1), take("s", 1), take("d", 1)
-    every = given.pop("p", 0)
-    sides = _PADDING_LETTERS[-len(axes) :]
-    padding = tuple((given.pop("p" + a, every), given.pop("p" + b, every)) for a, b in sides)
-    n, ic, oc, g = (given.pop(name, 1) for name in ("n", "ic", "oc", "g"))
-    if given:
-        raise ValueError(f"layer={text!r} has the unknown name {next(iter(given))!r}")
-    options.setdefault("layout", LAYOUTS[len(axes)][0])
+    n, ic, size, oc, kernel, stride, padding, dilation, g = layer_text.read(text)
+    options.setdefault("layout", LAYOUTS[len(size)][0])
     options.setdefault("w_dtype", options.get("dtype", "float32"))
     return ConvSpec(n, ic, oc, size, kernel, stride, padding, dilation, g, **options)

@@ -18,7 +18,19 @@ from fastconv.spec import OPS
 
 ROOT = Path(fastconv.__file__).parent
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py"))
-LEAVES = {"arguments", "spec", "errors", "lowering", "tuning", "arrays", "arena", "epilogue", "threads", "phases"}
+LEAVES = {
+    "arguments",
+    "spec",
+    "errors",
+    "lowering",
+    "tuning",
+    "arrays",
+    "arena",
+    "epilogue",
+    "threads",
+    "phases",
+    "layer_text",
+}
 BELOW = {  # part of the package -> the parts that it may import; a leaf may import leaves
     "kernels": {"kernels"},
     "adapters": LEAVES | {"kernels", "adapters"},
