@@ -11,7 +11,7 @@ import pytest
 import fastconv
 from fastconv import tuning
 from fastconv.adapters import direct
-from fastconv.arena import Arena
+from fastconv.arena import Arena, arena
 from fastconv.lowering import choose_tile, lower
 from fastconv.spec import parse_layer
 
@@ -117,3 +117,17 @@ def test_small_layers_take_one_thread(monkeypatch):
     monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 2_000_000)
     assert direct.workers(parse_layer("ic8ih16oc8k3p1"), 8) == 1
     assert direct.workers(parse_layer("ic64ih56oc64k3p1"), 8) == 8
+
+
+def test_fft_holds_the_spectra_of_one_slice_of_kernels_at_a_time(rng):
+    x = rng.standard_normal((1, 512, 16, 16), "float32")
+    w = np.ones((512, 512, 3, 3), "float32")
+    out = np.empty_like(x)
+    fastconv.conv2d(x[:, :1], w[:1, :1], padding=1, backend="fft")  # imports
+    rows = fastconv.explain(x, w, padding=1, backend="fft").rows
+    arena.reset()
+    tracemalloc.start()
+    fastconv.conv2d(x, w, padding=1, backend="fft", out=out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= next(row.workspace_bytes for row in rows if row.backend == "fft") + 200_000

@@ -110,13 +110,16 @@ def run(
             buffers.put(stack.enter_context(scratch.borrow(chunk.kept_bytes)))
         for groups, rows in product(slices(low.g, chunk.groups), slices(low.ocg, chunk.rows)) if x.size else ():
             w, known = state.w[groups, rows], state.spectra
-            spectra = _spectra(w, geometry, threads) if known is None else known[:, groups, rows]
             ics = slice(groups.start * low.icg, groups.stop * low.icg)
             first = groups.start * low.ocg + rows.start  # whole groups, or rows of one: consecutive channels
             ocs = slice(first, first + w.shape[0] * w.shape[1])
             tasks = list(product(range(low.n), product(*map(slices, geometry.blocks, chunk.box))))
-            work = Work(geometry, w, spectra, inner, chunk.pixels)
-            share(partial(_compute, work, x[:, ics], out[:, ocs], buffers), tasks, workers)
+            spectra = _spectra(w, geometry, threads) if known is None else known[:, groups, rows]
+            compute = partial(
+                _compute, Work(geometry, w, spectra, inner, chunk.pixels), x[:, ics], out[:, ocs], buffers
+            )
+            share(compute, tasks, workers)
+            del spectra, compute  # or those of two slices would be there at once
     epilogue.finish(out, state.bias, residual, problem.epilogue)
 
 
