@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,10 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A layer as a shifted product, always with the axes (d, h, w)."""
+    """A layer as a shifted product, always with the axes (d, h, w).
+
+    ``dense``: no padding, and no stride in (h, w), so that every tap is another start address in ``x`` itself.
+    """
 
     n: int
     g: int
@@ -74,6 +77,7 @@ class Lowered:
     d: Axis
     h: Axis
     w: Axis
+    dense: bool
 
     @property
     def axes(self) -> tuple[Axis, Axis, Axis]:
@@ -82,11 +86,6 @@ class Lowered:
     @property
     def taps(self) -> int:
         return math.prod(axis.taps for axis in self.axes)
-
-    @cached_property
-    def dense(self) -> bool:
-        """No padding, and no stride in (h, w): every tap is another start address in ``x`` itself."""
-        return self.h.stride == self.w.stride == 1 and all(_identity(axis.source) for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,8 @@ def lower_winograd(spec: ConvSpec, m: int) -> Lowered:
 def _lowered(spec: ConvSpec, axes: list[Axis]) -> Lowered:
     single = lower_axis(source_table(1, (0, 0), "zeros"), 1, 1, 1, 1)
     d, h, w = [single] * (3 - len(axes)) + axes
-    return Lowered(spec.n, spec.g, spec.ic // spec.g, spec.oc // spec.g, d, h, w)
+    dense = h.stride == w.stride == 1 and all(_identity(axis.source) for axis in (d, h, w))
+    return Lowered(spec.n, spec.g, spec.ic // spec.g, spec.oc // spec.g, d, h, w, dense)
 
 
 def strip_pixels(low: Lowered, rows: int, cols: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -147,9 +146,13 @@ class Plan:
             module.run(self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads,
                        scratch=arena)  # fmt: skip
 
-    @cached_property
+    @property
     def _module(self) -> Any:
-        return registry.find(self.backend).load(self.spec.op)
+        """The backend's module, kept. Python 3.11's cached_property has a lock, which a fork could leave closed."""
+        kept = self.__dict__
+        if "_loaded" not in kept:
+            kept["_loaded"] = registry.find(self.backend).load(self.spec.op)
+        return kept["_loaded"]
 
     def __repr__(self) -> str:
         return (
@@ -300,27 +303,32 @@ def judge_all(request: Request, backend: str, once: bool) -> list[Verdict]:
     return [replace(r, verdict="chosen") if r is wanted else r for r in rows]
 
 
-def choose(request: Request, backend: str, constants: Constants, borrow: bool) -> tuple[Problem, str, Any]:
-    """The problem, the name and the prepared state of the backend that will run.
+def decide(request: Request, backend: str, once: bool) -> Verdict:
+    """The verdict of the backend that will run; no other one is asked, or even loaded.
 
     Raises
     ------
     UnsupportedConv, BackendUnavailable
         If the named backend (or, for 'auto', every backend) refuses, with its reason.
     """
-    spec = request.spec
     rows = []
-    for name in preference(spec, once=borrow) if backend == "auto" else [registry.find(backend).name]:
+    for name in preference(request.spec, once) if backend == "auto" else [registry.find(backend).name]:
         row = judge(name, request)
         if row.verdict == "possible":
-            problem = Problem(spec, request.epilogue, row.algorithm, request.max_workspace)
-            return problem, name, registry.find(name).load(spec.op).prepare(spec, constants, borrow)
+            return row
         rows.append(row)
     first = rows[0]
     others = [judge(b.name, request) for b in registry.BACKENDS if b.name != first.backend]
     able = tuple(sorted(row.backend for row in others if row.verdict == "possible"))
     error = UnsupportedConv if first.verdict == "refused" else BackendUnavailable
     raise error(first.backend, first.because, able)
+
+
+def choose(request: Request, backend: str, constants: Constants, borrow: bool) -> tuple[Problem, str, Any]:
+    """The problem, the name and the prepared state of the backend that will run; raises as `decide`."""
+    spec, row = request.spec, decide(request, backend, once=borrow)
+    problem = Problem(spec, request.epilogue, row.algorithm, request.max_workspace)
+    return problem, row.backend, registry.find(row.backend).load(spec.op).prepare(spec, constants, borrow)
 
 
 def _check_workspace(module: Any, backend: str, problem: Problem, threads: int) -> None:

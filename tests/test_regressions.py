@@ -131,3 +131,47 @@ def test_fft_holds_the_spectra_of_one_slice_of_kernels_at_a_time(rng):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= next(row.workspace_bytes for row in rows if row.backend == "fft") + 200_000
+
+
+FORKS = """
+import faulthandler, os, threading, numpy as np
+from fastconv import nn
+shapes = [(1, 8, h, w) for h in range(4, 12) for w in range(4, 12)]
+done = threading.Event()
+def call(layers):
+    while not done.is_set():
+        layers[0] = nn.Conv2d(8, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 4, 2, 1)  # nothing planned yet
+        for shape in shapes:
+            for layer in layers[0]:
+                layer(np.ones(shape, "float32"))
+mine = [[(nn.Conv2d(8, 8, 3), nn.ConvTranspose2d(8, 8, 4))] for _ in range(4)]
+threads = [threading.Thread(target=call, args=(layers,)) for layers in mine]
+for thread in threads:
+    thread.start()
+for i in range(60):
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        for layer in mine[i % 4][0]:
+            layer(np.ones(shapes[i], "float32"))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, i
+done.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_forked_while_other_threads_call_layers_for_the_first_time_does_not_hang():
+    command = [sys.executable, "-P", "-W", "ignore", "-c", FORKS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_layer_loads_the_backend_that_it_uses_and_no_other():
+    pytest.importorskip("fastconv.kernels._compiled")
+    code = (
+        "import sys, numpy as np; from fastconv import nn; nn.Conv2d(3, 8, 3)(np.ones((1, 3, 9, 9), 'float32'));"
+        "assert not {'numba', 'scipy'} & set(sys.modules), 'loaded what it does not need'"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -35,10 +35,9 @@ class Plans:
 
 def _share(plans: list[Plan], call: Call) -> Plan:
     """A plan for ``call``, with the packed weights of one of ``plans`` where they are the same."""
-    rows = planning.judge_all(call.request(), call.backend, once=False)
-    chosen = next((row for row in rows if row.verdict == "chosen"), None)
+    row = planning.decide(call.request(), call.backend, once=False)
     for plan in plans:
         alike = len(plan.x_shape) == len(call.x_shape) and plan.spec.spare == call.spec.spare
-        if chosen and alike and (plan.backend, plan.algorithm) == (chosen.backend, chosen.algorithm):
+        if alike and (plan.backend, plan.algorithm) == (row.backend, row.algorithm):
             return plan.for_shape(call.x_shape)
     return call.plan(borrow=False)
