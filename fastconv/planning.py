@@ -236,7 +236,8 @@ def check_shape(shape: Any, name: str = "x_shape") -> tuple[int, ...]:
     try:
         return tuple(check_int(v, name) for v in shape)
     except TypeError:
-        raise TypeError(f"{name}={shape!r} must be a tuple of ints") from None
+        said = repr(shape) if isinstance(shape, (tuple, list)) else f"a {type(shape).__name__}"
+        raise TypeError(f"{name}={said} must be a tuple of ints") from None
 
 
 def split_shape(shape: tuple[int, ...], ndim: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:

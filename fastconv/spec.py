@@ -108,6 +108,8 @@ class ConvSpec:
         for name, size in (("n", self.n), ("ic", self.ic), ("oc", self.oc), ("input_size", min(self.input_size))):
             if size < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; sizes are at least 0")
+            if size > LARGEST_AXIS:
+                raise ValueError(f"{name}={getattr(self, name)} is more than {LARGEST_AXIS}; split the layer")
         for name in ("stride", "dilation", "kernel_size"):
             for value in getattr(self, name):
                 if not 1 <= value <= LARGEST_AXIS:

@@ -192,6 +192,9 @@ def _bins(size: int, out: int) -> Reach:
     def inputs(o: int) -> range:
         return range(o * size // out, -(-(o + 1) * size // out))
 
+    if not size:
+        return Reach(0, 0, 0, out, inputs)
+
     starts, ends = zip(*((inputs(o)[0] - o * step, inputs(o)[-1] - o * step) for o in range(out)), strict=True)
     return Reach(min(starts), max(ends), step, out, inputs)
 

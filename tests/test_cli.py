@@ -284,3 +284,49 @@ def test_a_file_that_is_no_report_is_refused(text, tmp_path, capsys):
     source.write_text(text)
     assert main(["bench", "--from", str(source)]) == 2
     assert "--from" in one_line(capsys)
+
+
+@pytest.mark.parametrize(("mode", "top"), [("I;16", 65535), ("F", 1.0)])
+def test_demo_stretches_deep_greys_instead_of_cutting_them_off(tmp_path, mode, top):
+    from PIL import Image
+
+    ramp = np.tile(np.linspace(0, top, 64), (48, 1))
+    path = tmp_path / "deep.tiff"
+    Image.fromarray(ramp.astype("uint16" if mode == "I;16" else "float32")).save(path)
+    photo = demo_steps.load(str(path))
+    np.testing.assert_allclose(photo[0, :, 0], np.linspace(0, 1, 64), atol=2 / 255)
+
+
+def test_demo_refuses_a_picture_too_large_to_open(tmp_path, capsys):
+    import struct
+    import zlib
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "bomb.png").write_bytes(png)
+    assert main(["demo", str(tmp_path / "bomb.png")]) == 2
+    assert "is no readable picture" in one_line(capsys)
+
+
+def test_no_backends_at_all_is_bad_usage(capsys):
+    assert main(["demo", "--backends", ","]) == 2
+    assert "names none" in one_line(capsys)
+
+
+def test_explain_refuses_absurd_channels(capsys):
+    assert main(["explain", "ic99999999999999999999ih5oc1k3"]) == 2
+    assert "ic=99999999999999999999 is more than" in one_line(capsys)
+
+
+@pytest.mark.parametrize("option", ["--readme", "--json"])
+def test_bench_looks_for_its_files_before_it_measures(option, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fastconv.cli.bench._measure", None)
+    assert main(["bench", option, str(tmp_path / "none" / "x")]) == 2
+    assert f"{option}=" in one_line(capsys)
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"{sys.executable} -P -m fastconv bench --cases list | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1

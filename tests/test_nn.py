@@ -179,7 +179,7 @@ def test_parameters_are_read_only():
     [
         (np.zeros((4, 3, 3, 2), "float32"), "weight has shape (4, 3, 3, 2); the layer has (4, 3, 3, 3)"),
         (np.zeros((4, 3, 3, 3)), "weight has dtype float64, which float32 does not hold exactly; convert it with "),
-        (np.zeros((4, 3, 3, 3), int), "weight has dtype int64, which float32 does not hold exactly"),
+        (np.zeros((4, 3, 3, 3), int), "weight has dtype int64, where float32 belongs; convert it with "),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(value, message):

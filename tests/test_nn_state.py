@@ -99,7 +99,7 @@ def test_everything_wrong_is_listed_and_nothing_changes(x):
         "the mapping does not fit, so nothing was loaded:",
         "  stem.bias is missing",
         "  tail.bias is unexpected",
-        "  norm.num_batches_tracked has dtype float64, which int64 does not hold exactly; check it",
+        "  norm.num_batches_tracked has dtype float64, where int64 belongs; convert it with astype('int64')",
         "  head.weight has shape (3, 144); the layer has (2, 144)",
         "  head.bias has dtype float64, which float32 does not hold exactly; convert it with astype('float32')",
     ]

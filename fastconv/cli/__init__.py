@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastconv.cli.failure import USAGE, Failure
+from fastconv.cli.failure import USAGE, WRONG, Failure
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,13 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.command is None:
             parser.error("a COMMAND is missing")
-        return int(importlib.import_module(f"fastconv.cli.{args.command}").run(args))
+        code = int(importlib.import_module(f"fastconv.cli.{args.command}").run(args))
+        sys.stdout.flush()
+        return code
     except Failure as failure:
         print(f"fastconv: {' '.join(str(failure).split())}", file=sys.stderr)
         return failure.code
     except ValueError as error:  # an environment variable such as FASTCONV_ISA
         print(f"fastconv: {error}", file=sys.stderr)
         return USAGE
+    except BrokenPipeError:  # whoever reads us has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"fastconv: {error}", file=sys.stderr)
+        return WRONG
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
         return 130

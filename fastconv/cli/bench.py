@@ -24,6 +24,10 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(f"{c.name:<24}{c.group:<11}{c.spec.text:<36}{c.source}" for c in CASES))
         return 0
     require("bench", "rich")
+    for name in ("json", "readme"):  # before minutes of measuring
+        path = getattr(args, name)
+        if path not in (None, "-") and not (Path(path) if name == "readme" else Path(path).resolve().parent).exists():
+            raise Failure(f"--{name}={path!r}: there is no such {'file' if name == 'readme' else 'folder'}", USAGE)
     result = _read(args.source) if args.source else _measure(args)
     if args.json == "-":
         print(json.dumps(result, indent=2))

@@ -7,8 +7,10 @@ that a backend that takes only some of the steps can still be compared on those.
 from __future__ import annotations
 
 import statistics
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,12 +92,25 @@ def load(path: str | None) -> np.ndarray:
 
         path = str(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg")
     try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is scaled down
+            with Image.open(path) as file:
+                image = _in_colour(ImageOps.exif_transpose(file))
+    except (OSError, Image.DecompressionBombError) as error:
         raise Failure(f"IMAGE={path!r} is no readable picture: {error}", USAGE) from None
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return np.asarray(image, np.float32) / 255
+
+
+def _in_colour(image: Any) -> Any:
+    """The picture as 8-bit RGB. Deeper greys are stretched to their own range, which Pillow would cut off at 255."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        from PIL import Image
+
+        values = np.asarray(image, np.float64)
+        values = np.nan_to_num(values - values.min(initial=np.inf))
+        image = Image.fromarray((values * (255 / (values.max(initial=0) or 1))).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def prepare(photo: np.ndarray) -> tuple[list[Step], np.ndarray]:

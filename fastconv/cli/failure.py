@@ -35,6 +35,8 @@ def backend_names(text: str | None, default: Sequence[str]) -> list[str]:
     from fastconv import registry
 
     names = list(default) if text is None else listed(text)
+    if not names:
+        raise Failure(f"--backends={text!r} names none; choose some of {', '.join(default)}", USAGE)
     try:
         return [registry.find(name).name for name in names]
     except ValueError as error:

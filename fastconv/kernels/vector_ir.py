@@ -9,6 +9,7 @@ allocates, nothing is checked.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -21,8 +22,12 @@ INT = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
 
 
+@cache
 def host_features() -> set[str]:
-    """Names of the instruction sets that Numba compiles for (it hears ``NUMBA_CPU_FEATURES``)."""
+    """Names of the instruction sets that Numba compiles for (it hears ``NUMBA_CPU_FEATURES``).
+
+    Asked once: LLVM's binding has a lock, which a fork while another thread asks would leave closed in the child.
+    """
     flags = cpu_target.target_context.codegen().magic_tuple()[2]
     return {name[1:] for name in flags.split(",") if name.startswith("+")}
 

@@ -177,12 +177,18 @@ class MaxUnpool2d(Spatial):
         self.kernel_size = check_ints(kernel_size, self.ndim, "kernel_size")
         self.stride = self.kernel_size if stride is None else check_ints(stride, self.ndim, "stride")
         self.padding = check_ints(padding, self.ndim, "padding")
+        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            if min(getattr(self, name)) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: every entry must be at least {least}")
+
+    def _compute(self, x: np.ndarray) -> Any:
+        raise TypeError(f"{self._name()} needs the indices of the pool too; call it by itself, with both")
 
     def __call__(self, x: Array, indices: Array | None = None, output_size: Any = None) -> Any:
         """The image of which ``x`` and ``indices`` are the maxima; ``output_size`` where several sizes could be."""
         array = arrays.take(x, "x")
         if indices is None:
-            raise TypeError(f"{self._name()} needs the indices of the pool too: call it with both")
+            return self._compute(array)
         self._split(array.shape)
         unpool = getattr(pooling, f"max_unpool{self.ndim}d")
         return unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size, layout=self.layout)
@@ -200,7 +206,10 @@ class MaxUnpool2d(Spatial):
 
     def _shape(self, x_shape: Shape) -> Shape:
         channels, size = self._split(x_shape)
-        return self._join(x_shape, channels, self._unpooled(size))
+        unpooled = self._unpooled(size)
+        if min(unpooled) < 1:
+            raise ValueError(f"padding={self.padding} leaves an output of size {unpooled}")
+        return self._join(x_shape, channels, unpooled)
 
 
 class MaxUnpool1d(MaxUnpool2d):

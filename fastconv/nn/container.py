@@ -60,6 +60,8 @@ class Sequential(Module):
     def __getitem__(self, index: int | str | slice) -> Module:
         """A layer by number or name, or a `Sequential` of a run of them, numbered anew unless they have names."""
         if isinstance(index, str):
+            if index not in self._modules:
+                raise KeyError(f"no layer {index!r}; there are {', '.join(self._modules) or 'none'}")
             return self._modules[index]
         if isinstance(index, slice):
             some = list(self._modules.items())[index]
@@ -157,6 +159,9 @@ class Residual(Module):
             body = self.body._run(x)
         with located("shortcut"):
             shortcut = x if self.shortcut is None else self.shortcut._run(x)
+        for name, side in (("body", body), ("shortcut", shortcut)):
+            if isinstance(side, tuple):
+                raise ValueError(f"Residual: {name} returns {len(side)} arrays; only one can be added")
         _check_equal(body.shape, shortcut.shape)
         with np.errstate(all="ignore"):  # NaN and Inf are results here
             total = body + shortcut

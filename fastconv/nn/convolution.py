@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import arrays, calls
 from fastconv.arguments import check_bool, check_ints
 from fastconv.calls import Call, Ints, Padding
-from fastconv.nn.module import Array, Shape, Spatial, float_dtype, positive, uniform
+from fastconv.nn.module import Array, Shape, Spatial, float_dtype, generator, positive, uniform
 from fastconv.nn.plans import Plans
 from fastconv.nn.stored import Stored
 from fastconv.spec import ConvSpec
@@ -41,7 +41,7 @@ class _Weighted(Spatial):
             )
         if min(self.kernel_size) < 1:
             raise ValueError(f"kernel_size={self.kernel_size} must be at least 1 everywhere")
-        random = np.random.default_rng(rng)
+        random = generator(rng)
         shape = self._weight_shape()
         bound = 1 / math.sqrt(math.prod(shape[1:]))  # PyTorch's: Kaiming with a = sqrt(5)
         start = {"weight": uniform(random, bound, shape, self.dtype)}
@@ -107,9 +107,10 @@ class _Conv(_Weighted):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def _call(self, x_shape: Shape) -> Call:
-        return calls.forward(self.ndim, x_shape, self.dtype.name, self.weight, self.bias, self.stride, self.padding,
-                             self.dilation, self.groups, self.padding_mode, self.layout, None, False, (0, 0),
-                             self.backend, self.accuracy, None)  # fmt: skip
+        stored = self._arrays  # one look: another thread may load new ones between two
+        return calls.forward(self.ndim, x_shape, self.dtype.name, stored["weight"], stored.get("bias"), self.stride,
+                             self.padding, self.dilation, self.groups, self.padding_mode, self.layout, None, False,
+                             (0, 0), self.backend, self.accuracy, None)  # fmt: skip
 
     def _smallest(self) -> Shape:
         most = 0 if isinstance(self.padding, str) else int(np.max(self.padding))
@@ -218,9 +219,11 @@ class _ConvTranspose(_Weighted):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
     def _call(self, x_shape: Shape, spare: Shape | None = None) -> Call:
-        return calls.transposed(self.ndim, x_shape, self.dtype.name, self.weight, self.bias, self.stride, self.padding,
-                                self.output_padding if spare is None else spare, self.groups, self.dilation,
-                                self.layout, None, False, self.backend, self.accuracy, None)  # fmt: skip
+        stored = self._arrays
+        return calls.transposed(self.ndim, x_shape, self.dtype.name, stored["weight"], stored.get("bias"), self.stride,
+                                self.padding, self.output_padding if spare is None else spare, self.groups,
+                                self.dilation, self.layout, None, False, self.backend, self.accuracy,
+                                None)  # fmt: skip
 
     def _smallest(self) -> Shape:
         return tuple(1 + 2 * (0 if isinstance(self.padding, str) else int(np.max(self.padding))) for _ in self.stride)
@@ -293,9 +296,9 @@ class ConvTranspose3d(_ConvTranspose):
 
 
 def _padding(value: Any, ndim: int) -> Any:
-    """A name or pairs as they are, else one int per axis."""
-    if isinstance(value, str) or (
-        isinstance(value, (tuple, list)) and any(isinstance(v, (tuple, list)) for v in value)
-    ):
+    """A name as it is, pairs as tuples, else one int per axis."""
+    if isinstance(value, str):
         return value
+    if isinstance(value, (tuple, list)) and any(isinstance(v, (tuple, list)) for v in value):
+        return calls.paddings(value, (0,) * ndim, (), (), ())
     return check_ints(value, ndim, "padding")

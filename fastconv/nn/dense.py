@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import LAYOUTS, check_bool, check_int, check_layout
-from fastconv.nn.module import Module, Shape, float_dtype, positive, uniform
+from fastconv.nn.module import Module, Shape, float_dtype, generator, number, positive, uniform
 from fastconv.nn.stored import Stored, frozen
 from fastconv.windows import Adaptive
 
@@ -76,7 +76,7 @@ class Linear(Module):
         self.in_features = positive(in_features, "in_features")
         self.out_features = positive(out_features, "out_features")
         self.dtype = float_dtype(dtype)
-        random, bound = np.random.default_rng(rng), 1 / math.sqrt(self.in_features)
+        random, bound = generator(rng), 1 / math.sqrt(self.in_features)
         start = {"weight": uniform(random, bound, (self.out_features, self.in_features), self.dtype)}
         if check_bool(bias, "bias"):
             start["bias"] = uniform(random, bound, (self.out_features,), self.dtype)
@@ -154,7 +154,8 @@ class BatchNorm2d(Module):
         track_running_stats: bool = True, dtype: Any = None, *, bias: bool = True, layout: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.num_features, self.eps, self.momentum = positive(num_features, "num_features"), float(eps), momentum
+        self.num_features, self.eps = positive(num_features, "num_features"), number(eps, "eps", 0)
+        self.momentum = momentum
         self.affine, self.dtype = check_bool(affine, "affine"), float_dtype(dtype)
         self.track_running_stats = check_bool(track_running_stats, "track_running_stats")
         self.layout = LAYOUTS[self._axes][0] if layout is None else layout

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.arguments import check_bool, check_int
 from fastconv.epilogue import activate
-from fastconv.nn.module import Module, Shape
+from fastconv.nn.module import Module, Shape, number
 from fastconv.spec import Epilogue
 from fastconv.windows import Adaptive
 
@@ -69,7 +69,8 @@ class LeakyReLU(_Float):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        self.negative_slope, self.inplace = float(negative_slope), check_bool(inplace, "inplace")
+        self.negative_slope = number(negative_slope, "negative_slope")
+        self.inplace = check_bool(inplace, "inplace")
 
     def _function(self, x: np.ndarray) -> np.ndarray:
         return activate(x, Epilogue("leaky_relu", self.negative_slope))
@@ -175,7 +176,8 @@ class Softmax(_Float):
 
     def receptive(self, size: Shape | None) -> Adaptive | None:
         """Along channels None. Along an axis of the image it sees that axis: counted as the whole image."""
-        return None if self.dim in (None, 0, 1) else Adaptive(1)
+        before_image = self.dim in (None, 0, 1) or (size is not None and self.dim < -len(size))
+        return None if before_image else Adaptive(1)
 
     def _shape(self, x_shape: Shape) -> Shape:
         if self.dim is not None and not -len(x_shape) <= self.dim < len(x_shape):
@@ -183,9 +185,9 @@ class Softmax(_Float):
         return x_shape
 
     def _function(self, x: np.ndarray) -> np.ndarray:
+        self._shape(x.shape)
         if not x.size:
             return x.copy()
-        self._shape(x.shape)
         if x.ndim == 0:
             return x / x if x == x and abs(x) != np.inf else x * np.nan
         dim = (0 if x.ndim in (1, 3) else 1) if self.dim is None else self.dim
@@ -212,9 +214,9 @@ class Dropout(_InPlace):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(inplace)
-        if not 0 <= p <= 1:
+        self.p = number(p, "p", 0)
+        if self.p > 1:
             raise ValueError(f"p={p!r} must be between 0 and 1")
-        self.p = p
 
     def _compute(self, x: np.ndarray) -> np.ndarray:
         return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,6 +55,8 @@ class Module:
             If the layer does not take such an ``x``.
         """
         shape = planning.check_shape(x_shape)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{self._name()}: x_shape={shape} has negative sizes")
         try:
             return self._shape(shape)
         except ValueError as error:
@@ -151,14 +154,15 @@ class Module:
             raise
 
     def _compute(self, x: np.ndarray) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is no layer of fastconv.nn: it has no _compute(x)")
 
     def _check_dtype(self, x: np.ndarray, dtype: np.dtype[Any]) -> None:
         """Raise ``TypeError`` unless ``x`` has the dtype of the parameters."""
         if x.dtype != dtype:
+            other = f" or make the layer with dtype={x.dtype.name!r}" if x.dtype.kind == "f" else ""
             raise TypeError(
                 f"{self._name()}: x has dtype {x.dtype.name} and the parameters {dtype.name}; convert with "
-                f"x.astype({dtype.name!r}) or make the layer with dtype={x.dtype.name!r}"
+                f"x.astype({dtype.name!r}){other}"
             )
 
     def _shape(self, x_shape: Shape) -> Shape:
@@ -245,6 +249,25 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     raise TypeError(f"dtype={dtype!r}: layers have 'float32' or 'float64' parameters")
 
 
-def uniform(rng: Any, bound: float, shape: Shape, dtype: np.dtype[Any]) -> np.ndarray:
+def number(value: Any, name: str, least: float = -math.inf) -> float:
+    """A finite float of at least ``least``, or an error that names it."""
+    try:
+        result = math.nan if isinstance(value, (str, bytes, bool)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        result = math.nan
+    if not least <= result < math.inf:
+        raise ValueError(f"{name}={value!r} must be a number" + f" of at least {least}" * (least > -math.inf))
+    return result
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator, made from a seed unless it is one."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise TypeError(f"rng={rng!r} must be an int of at least 0, a numpy.random.Generator or None") from None
+
+
+def uniform(random: np.random.Generator, bound: float, shape: Shape, dtype: np.dtype[Any]) -> np.ndarray:
     """Random numbers between ``-bound`` and ``bound``."""
-    return stored.frozen(np.random.default_rng(rng).uniform(-bound, bound, shape).astype(dtype))
+    return stored.frozen(random.uniform(-bound, bound, shape).astype(dtype))

@@ -9,6 +9,7 @@ import numpy as np
 from fastconv import pooling
 from fastconv.arguments import check_bool, check_int, check_ints
 from fastconv.nn.module import Shape, Spatial
+from fastconv.pooling.norms import check_power
 from fastconv.spec import PoolSpec
 
 Ints = int | tuple[int, ...]
@@ -158,6 +159,8 @@ class AvgPool2d(AvgPool1d):
     ) -> None:  # fmt: skip
         super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad, layout=layout)
         self.divisor_override = None if divisor_override is None else check_int(divisor_override, "divisor_override")
+        if self.divisor_override == 0:
+            raise ValueError("divisor_override=0 divides by zero; pass None or another number")
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | {"divisor_override": self.divisor_override}
@@ -204,7 +207,7 @@ class LPPool2d(_Windows):
         layout: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(kernel_size, stride, 0, 1, ceil_mode, layout)
-        self.norm_type = norm_type
+        self.norm_type = check_power(norm_type)
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | {"norm_type": self.norm_type}

@@ -37,23 +37,33 @@ class Stored:
         module._store({self.name: array})
 
 
+_UNKNOWN = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # dtypes of tensors that NumPy has not
+_UNKNOWN_STORED = ("BF16", "F8_E4M3", "F8_E5M2")  # the same in safetensors files
+
+
 def frozen(array: np.ndarray) -> np.ndarray:
-    """The array itself, read-only from now on."""
+    """A view of the array, which is read-only from now on for good."""
     array.setflags(write=False)
-    return array
+    return array.view()
 
 
 def fit(value: Any, like: np.ndarray) -> tuple[str, np.ndarray]:
     """A read-only copy of ``value`` with the dtype of ``like``; or why it does not fit."""
+    if isinstance(value, np.ma.MaskedArray):
+        return "is a masked array, whose mask would be lost; fill it first: .filled(0)", like
+    dtype = str(getattr(value, "dtype", "")).rpartition(".")[2]
+    if dtype in _UNKNOWN:
+        return f"has dtype {dtype}, which NumPy has not; convert it with .float()", like
     try:
-        array = value if isinstance(value, np.ndarray) else np.from_dlpack(value)
+        array = np.asarray(value) if isinstance(value, np.ndarray) else np.from_dlpack(value)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         return f"is of type {type(value).__name__}, which does not come in as an array: {error}", like
     if array.shape != like.shape:
         return f"has shape {array.shape}; the layer has {like.shape}", like
     if array.dtype.kind != like.dtype.kind or not np.can_cast(array.dtype, like.dtype, "safe"):
-        remedy = f"convert it with astype({like.dtype.name!r})" if array.dtype.kind == like.dtype.kind else "check it"
-        return f"has dtype {array.dtype.name}, which {like.dtype.name} does not hold exactly; {remedy}", like
+        why = "which {} does not hold exactly" if array.dtype.kind == like.dtype.kind else "where {} belongs"
+        remedy = f"convert it with astype({like.dtype.name!r})"
+        return f"has dtype {array.dtype.name}, {why.format(like.dtype.name)}; {remedy}", like
     return "", frozen(array.astype(like.dtype, order="C"))
 
 
@@ -79,6 +89,8 @@ def load(module: Module, source: Any) -> None:
 def save(state: dict[str, np.ndarray], path: Any) -> None:
     """Write arrays to an .npz or .safetensors file."""
     target = _path(path)
+    with target.open("ab"):  # no such folder, a folder, not allowed: OSError says so
+        pass
     if target.suffix == ".npz":
         with zipfile.ZipFile(target, "w") as archive:  # numpy.savez has argument names that could clash with ours
             for name, array in state.items():
@@ -90,7 +102,10 @@ def save(state: dict[str, np.ndarray], path: Any) -> None:
 
 def _path(value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"got a {type(value).__name__}; expected a path or a mapping of names to arrays")
+        raise TypeError(
+            f"got a {type(value).__name__}; expected a path or a mapping of names to arrays, such as .state() of a "
+            "layer or .state_dict() of PyTorch's"
+        )
     path = Path(value)
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"path={os.fspath(value)!r} must end in .npz or .safetensors")
@@ -98,19 +113,34 @@ def _path(value: Any) -> Path:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".safetensors":
-        library = _safetensors()
+    """All arrays of a file. The libraries raise anything at all for a damaged one."""
+    with path.open("rb") as file:  # missing, a folder, not allowed: OSError says so
+        if path.suffix == ".safetensors":
+            library = _safetensors()
+            try:
+                return dict(library.load(file.read()))
+            except Exception as error:
+                known = (f"{name} has dtype {dtype}" for name, dtype in _headers(path) if dtype in _UNKNOWN_STORED)
+                reason = next((f"{said}, which NumPy has not; save it as float32" for said in known), str(error))
+                raise ValueError(f"{str(path)!r} does not load as safetensors: {reason}") from error
         try:
-            return dict(library.load_file(path))
-        except (FileNotFoundError, IsADirectoryError):
-            raise
-        except Exception as error:  # safetensors has errors of its own, TypeError and KeyError for unknown dtypes
-            raise ValueError(f"{str(path)!r} does not load as safetensors: {error}") from error
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:
+            raise ValueError(
+                f"{str(path)!r} is no .npz file of plain arrays, or is damaged ({type(error).__name__})"
+            ) from error
+
+
+def _headers(path: Path) -> list[tuple[str, str]]:
+    """Names and dtypes in a safetensors file; none if it is damaged."""
+    import safetensors
+
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{str(path)!r} is no .npz file of plain arrays: {error}") from error
+        with safetensors.safe_open(path, framework="np") as archive:
+            return [(name, archive.get_slice(name).get_dtype()) for name in archive.keys()]  # noqa: SIM118
+    except Exception:
+        return []
 
 
 def _safetensors() -> Any:
