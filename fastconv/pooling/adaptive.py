@@ -202,7 +202,12 @@ def adapted(x_shape: Shape, bins: list[Bins], layout: str) -> Shape:
 
 
 def combine(ufunc: np.ufunc, source: np.ndarray, bins: list[Bins], out: np.ndarray, mean: bool = False) -> None:
-    """Write to ``out`` what ``ufunc`` makes of each bin, or the mean, axis by axis."""
+    """Write to ``out`` what ``ufunc`` makes of each bin, or the mean: axis by axis, or a whole plane in one go."""
+    if source.size and all(len(parts) == 1 for parts in bins) and source[0, 0].flags.c_contiguous:
+        flat = source.reshape(*source.shape[:2], -1)
+        whole = ufunc.reduce(flat, axis=2)
+        out[...] = (whole / flat.shape[2] if mean else whole).reshape(out.shape)
+        return
     for axis, parts in enumerate(bins, 2):
         target = out if axis == source.ndim - 1 else like(source, axis, len(parts))
         for o, (first, end) in enumerate(parts):
