@@ -164,6 +164,8 @@ def receptive_field(layers: Any, input_size: int | Sequence[int] | None = None) 
         layers = (layers,)
     said = len(input_size) if isinstance(input_size, (list, tuple)) else axes_of(layers)
     ndim = 1 if said is None else said
+    if not 1 <= ndim <= 3:
+        raise ValueError(f"input_size={input_size!r} has {ndim} axes; images have 1, 2 or 3")
     size = None if input_size is None else check_ints(input_size, ndim, "input_size")
     if size is not None and min(size, default=1) < 1:
         raise ValueError(f"input_size={input_size!r}: every axis needs at least one element")

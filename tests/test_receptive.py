@@ -372,3 +372,9 @@ def test_branches_without_a_path():
 def test_bad_index_is_named(index, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         receptive_field(["k3p1"], 8)[0].region(index)
+
+
+@pytest.mark.parametrize("size", [(), (1, 2, 3, 4)])
+def test_an_image_has_one_to_three_axes(size):
+    with pytest.raises(ValueError, match="axes; images have 1, 2 or 3"):
+        receptive_field("k3", size)
