@@ -9,7 +9,7 @@ import pytest
 
 import fastconv
 from fastconv import registry
-from fastconv.bench import cases, machine, report
+from fastconv.bench import cases, contest, machine, report, tables, worker
 from fastconv.cli import demo_steps, main
 
 AVAILABLE = [b.name for b in registry.BACKENDS if machine.unavailable(b) is None]
@@ -54,6 +54,23 @@ def spoiled(monkeypatch):
     return spoil
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Contestants in this process, where a test can spoil one."""
+
+    class Here:
+        def __init__(self, name, threads):
+            self.session = worker.Session(name, threads)
+
+        def ask(self, do, **request):
+            return json.loads(json.dumps(getattr(self.session, do)(**request), allow_nan=False))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(contest, "Process", Here)
+
+
 def one_line(capsys):
     """What the command said on stderr, after checking that it is one line and that stdout is empty."""
     said = capsys.readouterr()
@@ -74,13 +91,17 @@ def one_line(capsys):
         (["explain", "ih8k3", "--layout", "NWC"], ["NWC", "NHWC"]),
         (["explain", "ih8k3", "--backend", "best"], ["best", "im2col"]),
         (["explain", "ih8k3", "--max-workspace", "-1"], ["max-workspace", "-1"]),
-        (["bench", "--cases", "huge"], ["huge", "tiny-8x16"]),
+        (["bench", "--cases", "huge"], ["huge", "resnet-50", "list"]),
         (["bench", "--cases", ""], ["--cases", "list"]),
         (["bench", "--threads", "0"], ["threads=0"]),
         (["bench", "--threads", "two"], ["two", "1,2"]),
         (["bench", "--rounds", "0"], ["--rounds=0"]),
         (["bench", "--backends", "best"], ["best", "im2col"]),
         (["bench", "--from", "nowhere.json"], ["nowhere.json"]),
+        (["bench", "--against", "nowhere.json"], ["--against", "nowhere.json"]),
+        (["bench", "--caches", "warm"], ["warm", "hot or cold"]),
+        (["bench", "--peers", "cudnn"], ["cudnn", "openvino"]),
+        (["bench", "--history", "nowhere"], ["nowhere", "asv"]),
         (["demo", "nowhere.jpg"], ["nowhere.jpg"]),
         (["demo", "--out", "/no/such/folder/x.png"], ["/no/such/folder"]),
         (["demo", "--threads", "0"], ["threads=0"]),
@@ -226,15 +247,16 @@ def test_bench_report_goes_to_a_file_and_into_a_readme(tmp_path, capsys):
     saved, readme = tmp_path / "bench.json", tmp_path / "README.md"
     assert main([*TINY, "--threads", "1,2", "--json", str(saved)]) == 0
     said = capsys.readouterr()
-    assert said.err == "" and all(f"│ {name} " in said.out for name in AVAILABLE)
+    names = ["auto", *AVAILABLE]
+    assert said.err == "" and all(f"│ {name} " in said.out for name in names)
     entries = json.loads(saved.read_text())["entries"]
-    assert [(e["backend"], e["threads"]) for e in entries] == [(n, t) for t in (1, 2) for n in AVAILABLE]
-    assert all(e["right"] and e["gflops"] > 0 and e["rounds"] == 1 for e in entries)
+    assert [(e["contestant"], e["threads"]) for e in entries] == [(n, t) for t in (1, 2) for n in names]
+    assert all(e["right"] and e["gflops"] > 0 and e["kept"] == [True] for e in entries)
 
-    readme.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    readme.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
     assert main(["bench", "--from", str(saved), "--readme", str(readme)]) == 0
     text = readme.read_text()
-    assert text.startswith(f"above\n{report.BEGIN}\n") and text.endswith(f"\n{report.END}\nbelow\n")
+    assert text.startswith(f"above\n{tables.BEGIN}\n") and text.endswith(f"\n{tables.END}\nbelow\n")
     assert "old" not in text and "| tiny-8x16 `ic8ih16oc8k3p1` |" in text and "2 threads" in text
     assert main(["bench", "--from", str(saved), "--readme", str(readme)]) == 0
     assert readme.read_text() == text
@@ -243,7 +265,28 @@ def test_bench_report_goes_to_a_file_and_into_a_readme(tmp_path, capsys):
 def test_bench_as_json_on_stdout(capsys):
     assert main([*TINY, "--backends", "im2col", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [e["backend"] for e in said["entries"]] == ["im2col"] and said["schema"] == report.SCHEMA
+    assert [e["contestant"] for e in said["entries"]] == ["im2col"] and said["schema"] == report.SCHEMA
+
+
+def test_bench_says_how_far_two_runs_agree(tmp_path, capsys):
+    saved = tmp_path / "bench.json"
+    assert main([*TINY, "--backends", "im2col", "--json", str(saved)]) == 0
+    capsys.readouterr()
+    assert main(["bench", "--from", str(saved), "--against", str(saved)]) == 0
+    assert "0 of 0 ratios agree within 10 %" in capsys.readouterr().out
+
+
+def test_bench_tells_hot_and_cold_caches_apart(tmp_path, capsys):
+    saved = tmp_path / "bench.json"
+    assert main([*TINY, "--backends", "im2col", "--caches", "hot,cold", "--json", str(saved)]) == 0
+    entries = json.loads(saved.read_text())["entries"]
+    assert [e["cache"] for e in entries] == ["hot", "cold"] and "tiny-8x16 (cold)" in capsys.readouterr().out
+
+
+def test_a_rival_that_is_not_installed_is_named(without, capsys):
+    without("torch", "cv2")
+    assert main([*TINY, "--backends", "im2col", "--peers", "torch"]) == 1
+    assert "'torch' is not available: torch not installed; run 'pip install fastconv[peers]'" in one_line(capsys)
 
 
 def test_bench_lists_who_refused(capsys):
@@ -260,7 +303,7 @@ def test_bench_lists_its_cases(capsys):
 
 
 @pytest.mark.parametrize("value", [1e3, np.nan])
-def test_bench_ends_with_1_on_one_wrong_element_and_times_it_not(value, tmp_path, spoiled, capsys):
+def test_bench_ends_with_1_on_one_wrong_element_and_times_it_not(value, tmp_path, spoiled, in_process, capsys):
     spoiled(value)
     saved = tmp_path / "bench.json"
     assert main([*TINY, "--backends", "im2col", "--json", str(saved)]) == 1
@@ -270,12 +313,12 @@ def test_bench_ends_with_1_on_one_wrong_element_and_times_it_not(value, tmp_path
     assert not entry["right"] and entry["median_seconds"] is None
 
 
-@pytest.mark.parametrize("text", ["", f"{report.BEGIN}\n", f"{report.END}\n{report.BEGIN}\n"])
+@pytest.mark.parametrize("text", ["", f"{tables.BEGIN}\n", f"{tables.END}\n{tables.BEGIN}\n"])
 def test_a_readme_without_its_markers_stays_as_it_is(text, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text(text)
     assert main([*TINY, "--backends", "im2col", "--json", "--readme", str(readme)]) == 2
-    assert report.END in capsys.readouterr().err and readme.read_text() == text
+    assert tables.END in capsys.readouterr().err and readme.read_text() == text
 
 
 @pytest.mark.parametrize("text", ["[]", '{"schema": 0}', '{"schema": 1, "entries": [{}]}', "{"])
@@ -319,7 +362,7 @@ def test_explain_refuses_absurd_channels(capsys):
     assert "ic=99999999999999999999 is more than" in one_line(capsys)
 
 
-@pytest.mark.parametrize("option", ["--readme", "--json"])
+@pytest.mark.parametrize("option", ["--readme", "--json", "--report"])
 def test_bench_looks_for_its_files_before_it_measures(option, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fastconv.cli.bench._measure", None)
     assert main(["bench", option, str(tmp_path / "none" / "x")]) == 2

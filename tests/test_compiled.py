@@ -156,3 +156,20 @@ def test_nothing_is_read_or_written_outside_the_arrays(rng):
 def test_the_peak_probe_counts_operations():
     assert compiled.fma_peak(threads=1, milliseconds=1.0) > 0
     assert compiled.fma_peak(threads=2, milliseconds=1.0, itemsize=8) > 0
+
+
+@pytest.mark.parametrize("pages", [2, 3, 64])
+def test_the_bandwidth_probe_copies_within_its_slices(pages):
+    room = np.zeros((pages + 2) * 4096, np.uint8)
+    buffer = room[4096:-4096]
+    half = (pages - 1 + pages % 2) * 2048
+    buffer[:half] = np.arange(half) % 251
+    assert compiled.bandwidth(buffer, 1, 0.1, True) > 0
+    assert np.array_equal(buffer[half : 2 * half], buffer[:half]) and not buffer[2 * half :].any()
+    assert compiled.bandwidth(buffer, 2 if pages > 2 else 1, 0.1) > 0
+    assert not room[:4096].any() and not room[-4096:].any()
+
+
+def test_the_bandwidth_probe_names_a_buffer_that_is_too_small():
+    with pytest.raises(ValueError, match="buffer has 8191 bytes; 1 threads need 8192"):
+        compiled.bandwidth(np.zeros(8191, np.uint8), 1, 0.1, True)

@@ -1,118 +1,93 @@
-"""Run cases: plan each on every backend, check the result against the reference, then time what is right."""
+"""Run cases: every contestant in a process of its own, each result checked, then timed in interleaved rounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import fastconv
 from fastconv import registry
-from fastconv.bench import reference, timing
-from fastconv.bench.cases import Arrays, Case, arrays
+from fastconv.bench import contestants, ratios, reference
+from fastconv.bench.case import AnyCase, arrays
 from fastconv.bench.machine import unavailable
-from fastconv.errors import UnsupportedConv
-from fastconv.planning import Plan
+from fastconv.bench.probes import Level, Probes, level_of
+from fastconv.bench.processes import Gone, Process, pinned
 
+BLOCK_SECONDS = 0.005
+"""Calls of one contestant in one round last about this long, so that the clock does not matter."""
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One backend on one case at one number of threads: what it is, whether it is right, how fast."""
+WARM_SECONDS = 0.002
+"""Calls before a timing: after a sleep the first parallel region of some libraries takes milliseconds."""
 
-    case: str
-    layer: str
-    group: str
-    dtype: str
-    threads: int
-    backend: str
-    algorithm: str
-    flops: int
-    workspace_bytes: int
-    error: float  # largest difference from the reference, over the reference's largest value
-    error_allowed: float  # the same for the plan's guaranteed bound
-    rounds: int = 0
-    median_seconds: float | None = None
-    best_seconds: float | None = None
-    quartile_seconds: tuple[float, float] | None = None
-    gflops: float | None = None
-    percent_of_peak: float | None = None
+BUDGET_SECONDS = 2.0
+"""A contestant that would need longer for a case sits out some of its rounds, or the slowest would take the hour."""
 
-    @property
-    def right(self) -> bool:
-        return self.error <= self.error_allowed
+MOST_ROUNDS = 1.5
+"""Disturbed rounds are made up for until so many times the rounds that were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A backend that did not take part in a case (or, with case '', at all), and why."""
+    """A contestant that did not take part in a case (or, with case '', at all), and why."""
 
     case: str
-    backend: str
+    contestant: str
     because: str
 
-
-Outcome = tuple[list[Entry], list[Absence]]
-Tick = Callable[[], None]
-
-
-def run_case(case: Case, backends: Sequence[str], threads: Sequence[int], count: int, tick: Tick) -> Outcome:
-    """Check and time one case; ``tick`` is called after every round of every number of threads."""
-    entries: list[Entry] = []
-    absences: list[Absence] = []
-    data = arrays(case)
-    expected = reference.conv(data.x, data.w, data.bias, case.spec)
-    plans = {}
-    for name in backends:
-        try:
-            plans[name] = fastconv.plan(data.w, data.x.shape, data.bias, backend=name, **case.options)
-        except UnsupportedConv as error:
-            absences.append(Absence(case.name, name, error.reason))
-    for workers in threads:
-        checked = [_check(case, name, plan, data, expected, workers) for name, plan in plans.items()]
-        entries += _time(checked, plans, data, workers, count, tick)
-    return entries, absences
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
 
 
-def _check(case: Case, name: str, plan: Plan, data: Arrays, expected: np.ndarray, threads: int) -> Entry:
-    spec, scale = plan.spec, float(np.abs(expected).max(initial=0.0)) or 1.0
-    difference = float(np.abs(plan(data.x, threads=threads) - expected).max(initial=0.0))
-    allowed = reference.allowed_error(plan.error_bound, data.x, data.w, expected, spec.acc_dtype)
-    with fastconv.num_threads(threads):
-        workspace = plan.workspace_bytes
-    # A NaN in the result makes the difference NaN, which is never within the bound.
-    return Entry(case.name, spec.text, case.group, spec.dtype, threads, name, plan.algorithm, spec.flops, workspace,
-                 difference / scale, allowed / scale)  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One contestant on one case at one number of threads: what it is, whether it is right, how fast.
+
+    ``seconds`` has the time per call of each round, None where it sat out; ``kept`` says which rounds count.
+    The figures are medians of those; None where the result was wrong.
+    """
+
+    case: str
+    threads: int
+    cache: str  # "hot": the arrays of the call before; "cold": something else in every cache
+    contestant: str
+    algorithm: str | None
+    workspace_bytes: int | None
+    error: float | None  # largest difference from the reference, over the reference's largest value; None: no number
+    error_allowed: float
+    peak_memory_bytes: int | None = None
+    calls: int = 0
+    seconds: tuple[float | None, ...] = ()
+    kept: tuple[bool, ...] = ()
+    disturbed: bool = False  # too few quiet rounds: all count
+    median_seconds: float | None = None
+    quartile_seconds: tuple[float, float] | None = None
+    gflops: float | None = None
+    gbs: float | None = None
+    percent_of_peak: float | None = None
+    percent_of_bandwidth: float | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.error is not None and self.error <= self.error_allowed
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"right": self.right}
 
 
-def _time(
-    checked: list[Entry], plans: dict[str, Plan], data: Arrays, threads: int, count: int, tick: Tick
-) -> list[Entry]:
-    """The entries with their times; those of wrong results stay without."""
-    runners = {}
-    for entry in checked:
-        if entry.right:
-            plan = plans[entry.backend]
-            out = np.empty(plan.out_shape, plan.spec.acc_dtype)
-            runners[entry.backend] = timing.calling(partial(plan, data.x, out=out, threads=threads))
-    series: dict[str, timing.Series] = {}
-    for latest in timing.rounds(runners, count, timing.fma_probe(threads)):
-        series = latest
-        tick()
-    return [_timed(entry, series[entry.backend]) if entry.backend in series else entry for entry in checked]
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One timing, the probes around it, and the processor seconds that were stolen from its cores meanwhile."""
 
-
-def _timed(entry: Entry, series: timing.Series) -> Entry:
-    return replace(
-        entry,
-        rounds=len(series.seconds),
-        median_seconds=series.median,
-        best_seconds=series.best,
-        quartile_seconds=series.quartiles,
-        gflops=series.gflops(entry.flops),
-        percent_of_peak=series.percent_of_peak(entry.flops),
-    )
+    seconds: float
+    fma: tuple[float, ...]
+    bandwidth: float | None
+    stolen: float
 
 
 def present(names: Sequence[str]) -> tuple[list[str], list[Absence]]:
@@ -120,3 +95,183 @@ def present(names: Sequence[str]) -> tuple[list[str], list[Absence]]:
     reasons = {name: unavailable(registry.find(name)) for name in names}
     absences = [Absence("", name, why) for name, why in reasons.items() if why is not None]
     return [name for name, why in reasons.items() if why is None], absences
+
+
+class Contest:
+    """Contestants at one number of threads, to be run through cases; a context manager that ends their processes."""
+
+    def __init__(self, names: Sequence[str], threads: int, rounds: int, caches: Sequence[str]) -> None:
+        self.threads, self.rounds, self.caches = threads, rounds, tuple(caches)
+        self.described: dict[str, dict[str, Any]] = {}
+        self.absences: list[Absence] = []
+        self._names = list(names)
+        self._processes: dict[str, Process] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="fastconv-bench-")
+        self._expected = Path(self._folder.name) / "expected.npy"
+        self._pinned = pinned(threads)
+
+    def __enter__(self) -> Contest:
+        self._pinned.__enter__()
+        self.probes = Probes(self.threads)
+        for name in list(self._names):
+            answer = self._ask(name, "describe")
+            if "failed" in answer:
+                self._names.remove(name)
+                self.absences.append(Absence("", name, answer["failed"]))
+            else:
+                self.described[name] = answer
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.close()
+        self._pinned.__exit__(None, None, None)
+        self._folder.cleanup()
+
+    def _ask(self, name: str, do: str, **request: Any) -> dict[str, Any]:
+        """What the contestant's process answers; one that died is started anew with the next request."""
+        if name not in self._processes:
+            self._processes[name] = Process(name, self.threads)
+        try:
+            return self._processes[name].ask(do, **request)
+        except Gone as error:
+            self._processes.pop(name).close()
+            return {"failed": str(error)}
+
+    def run(self, case: AnyCase, tick: Callable[[], None]) -> list[Entry]:
+        """Check and time one case; ``tick`` is called after every contestant's preparation and after every round."""
+        np.save(self._expected, reference.expected(case, arrays(case)))
+        entries, seconds = [], {}
+        for name in self._names:
+            if not contestants.concerns(name, case):
+                continue
+            answer = self._ask(name, "prepare", case=case.name, expected=str(self._expected))
+            tick()
+            because = answer.get("refused") or answer.get("failed")
+            if because:
+                self.absences.append(Absence(case.name, name, because))
+                continue
+            found = (answer[key] for key in ("algorithm", "workspace_bytes", "error", "error_allowed"))
+            entries.append(Entry(case.name, self.threads, "hot", name, *found))
+            seconds[name] = answer["seconds"]
+        right = [entry.contestant for entry in entries if entry.right]
+        level = level_of(self.probes.levels, case.bytes)
+        timed = {
+            cache: self._rounds(case.name, {name: seconds[name] for name in right}, cache, level, tick)
+            for cache in self.caches
+        }
+        memory = {name: self._ask(name, "memory").get("peak_memory_bytes") for name in right}
+        result = []
+        for entry in entries:
+            entry = replace(entry, peak_memory_bytes=memory.get(entry.contestant))
+            for cache in self.caches:
+                figures = timed[cache].get(entry.contestant)
+                entry = replace(entry, cache=cache)
+                result.append(_timed(entry, case, *figures) if figures else entry)
+        return result
+
+    def _rounds(
+        self, case: str, names: dict[str, float], cache: str, level: Level, tick: Callable[[], None]
+    ) -> dict[str, tuple[int, list[Sample | None], list[bool], bool]]:
+        """Calls a round, samples and which count, of each contestant; ``names`` with the seconds of a call."""
+        calls = {name: max(1, round(BLOCK_SECONDS / once)) if cache == "hot" else 1 for name, once in names.items()}
+        samples: dict[str, list[Sample | None]] = {name: [] for name in calls}
+        turns = {name: min(self.rounds, max(1, int(BUDGET_SECONDS / once))) for name, once in names.items()}
+        before = self.probes.fma()
+        marks: dict[str, tuple[list[bool], bool]] = {}
+        for number in range(int(self.rounds * MOST_ROUNDS)):
+            order = list(calls)
+            start = number % max(len(order), 1)
+            for name in order[start:] + order[:start]:
+                if number and number * turns[name] // self.rounds == (number - 1) * turns[name] // self.rounds:
+                    samples[name].append(None)
+                    continue
+                try:
+                    sample = self._sample(name, calls[name], cache, level, before)
+                except Gone as error:  # what it did so far is not shown: nobody knows what was wrong with it
+                    self.absences.append(Absence(case, name, f"failed while it was timed: {error}"))
+                    del calls[name], samples[name]
+                    continue
+                samples[name].append(sample)
+                before = sample.fma[-1] if sample.fma else before
+            tick()
+            if number + 1 >= self.rounds:
+                marks = _marks(samples)
+                if all(sum(kept) >= turns[name] or lost for name, (kept, lost) in marks.items()):
+                    break
+        return {name: (calls[name], samples[name], *marks[name]) for name in calls}
+
+    def _sample(self, name: str, calls: int, cache: str, level: Level, before: float | None) -> Sample:
+        """One timing. Raises `Gone` if the contestant failed."""
+        width = self.probes.bandwidth(level)
+        if cache == "cold":
+            self._ask(name, "time", calls=1, warm=WARM_SECONDS)
+            self.probes.evict()
+        stolen = _stolen()
+        answer = self._ask(name, "time", calls=calls, warm=WARM_SECONDS if cache == "hot" and calls > 1 else 0.0)
+        stolen = _stolen() - stolen
+        after = self.probes.fma()
+        if "seconds" not in answer:
+            raise Gone(answer["failed"])
+        probes = tuple(value for value in (before, after) if value is not None)
+        return Sample(answer["seconds"], probes, width, stolen)
+
+
+def _stolen() -> float:
+    """Seconds that the hypervisor gave to others while this process's cores had work; 0 where unknown."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    except (OSError, AttributeError):
+        return 0.0
+    rows = [line.split() for line in lines]
+    return sum(int(row[8]) for row in rows if row and row[0] in ours) / os.sysconf("SC_CLK_TCK")
+
+
+def _marks(samples: dict[str, list[Sample | None]]) -> dict[str, tuple[list[bool], bool]]:
+    """Which rounds of each count, and whether that had to be all since too few were quiet."""
+    flat = [s for series in samples.values() for s in series if s is not None]
+    good = dict(zip(map(id, flat), ratios.undisturbed([s.fma for s in flat], [s.stolen for s in flat]), strict=True))
+    result = {}
+    for name, series in samples.items():
+        ran = [s for s in series if s is not None]
+        lost = sum(good[id(s)] for s in ran) < ratios.FEWEST_KEPT * len(ran)
+        result[name] = ([s is not None and (lost or good[id(s)]) for s in series], lost)
+    return result
+
+
+def _timed(
+    entry: Entry, case: AnyCase, calls: int, samples: Sequence[Sample | None], kept: Sequence[bool], lost: bool
+) -> Entry:
+    """The entry with its figures."""
+    counted = [s for s, keep in zip(samples, kept, strict=True) if s is not None and keep]
+    median = statistics.median(s.seconds for s in counted)
+    peaks = [case.flops / s.seconds / 1e7 / statistics.mean(s.fma) for s in counted if s.fma]
+    widths = [case.bytes / s.seconds / 1e7 / s.bandwidth for s in counted if s.bandwidth]
+    return replace(
+        entry,
+        calls=calls,
+        seconds=tuple(s.seconds if s is not None else None for s in samples),
+        kept=tuple(kept),
+        disturbed=lost,
+        median_seconds=median,
+        quartile_seconds=ratios.quartiles([s.seconds for s in counted]),
+        gflops=case.flops / median / 1e9,
+        gbs=case.bytes / median / 1e9,
+        percent_of_peak=statistics.median(peaks) if peaks else None,
+        percent_of_bandwidth=statistics.median(widths) if widths else None,
+    )
+
+
+def series(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, int, str], dict[str, ratios.Timings]]]:
+    """The rounds that count of all contestants, for each case, number of threads and cache."""
+    keys = dict.fromkeys((e.case, e.threads, e.cache) for e in entries)
+    for key in keys:
+        yield (
+            key,
+            {
+                e.contestant: [s if keep else None for s, keep in zip(e.seconds, e.kept, strict=True)]
+                for e in entries
+                if (e.case, e.threads, e.cache) == key and e.seconds
+            },
+        )

@@ -1,26 +1,27 @@
-"""What a run of the benchmark leaves behind: a JSON document, a table to look at, the README's table.
+"""What a run of the benchmark leaves behind: one JSON document, the source of tables, pages and the README.
 
-The document is the source of the other two, so a table can always be made again from a file.
+A table can always be made again from a file; so can every ratio, since the document holds each round.
 """
 
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import itertools
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from fastconv.bench.contest import Absence, Entry
+from fastconv.bench import ratios
+from fastconv.bench.case import AnyCase, Case
+from fastconv.bench.contest import Absence, Entry, series
 from fastconv.bench.machine import machine, versions
 
-if TYPE_CHECKING:
-    from rich.table import Table
+SCHEMA = 2
+_PARTS = ("date", "machine", "versions", "threads", "rounds", "caches", "probes", "contestants", "cases", "entries",
+          "duels", "groups", "absent")  # fmt: skip
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-SCHEMA = 1
-_NEEDED = {"case", "layer", "threads", "backend", "gflops", "percent_of_peak", "median_seconds", "rounds"}
+ALL = "all"
+"""The group that every case is in, besides its own."""
 
 Document = dict[str, Any]
 
@@ -31,20 +32,87 @@ def stamp() -> Document:
     return {"date": date, "machine": machine(), "versions": versions()}
 
 
-def document(entries: Sequence[Entry], absences: Sequence[Absence], threads: Sequence[int]) -> Document:
+def document(
+    cases: Sequence[AnyCase],
+    entries: Sequence[Entry],
+    absences: Sequence[Absence],
+    contestants: Iterable[dict[str, Any]],
+    probes: dict[str, Any],
+    *,
+    threads: Sequence[int],
+    rounds: int,
+    caches: Sequence[str],
+) -> Document:
     """The whole run as plain data."""
+    who = list(contestants)
+    found = duels(entries, [c["name"] for c in who if c["kind"] == "peer"])
     return stamp() | {
         "schema": SCHEMA,
         "threads": list(threads),
-        "entries": [_plain(entry) for entry in entries],
-        "absent": [{"case": a.case, "backend": a.backend, "because": a.because} for a in absences],
+        "rounds": rounds,
+        "caches": list(caches),
+        "probes": probes,
+        "contestants": who,
+        "cases": [describe(case) for case in cases],
+        "entries": [_rounded(entry.to_dict()) for entry in entries],
+        "duels": found,
+        "groups": groups(found, {case.name: case.group for case in cases}),
+        "absent": [absence.to_dict() for absence in absences],
     }
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
-    # JSON has no NaN, which is the error of a result that has one.
-    error = entry.error if math.isfinite(entry.error) else None
-    return asdict(entry) | {"right": entry.right, "error": error}
+def describe(case: AnyCase) -> dict[str, Any]:
+    """A case as plain data."""
+    layer = case.spec.text if isinstance(case, Case) else case.layer
+    return {"name": case.name, "layer": layer, "group": case.group, "source": case.source, "op": case.op,
+            "dtype": case.dtype, "flops": case.flops, "bytes": case.bytes}  # fmt: skip
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six digits: the clock has no more, and a file of a whole run stays small."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def duels(entries: Sequence[Entry], rivals: Sequence[str]) -> list[dict[str, Any]]:
+    """Each contestant of ours against the best rival of each case: the rival's time over ours, and who is ahead."""
+    result = []
+    for (case, threads, cache), found in series(entries):
+        theirs = {name: times for name, times in found.items() if name in rivals}
+        for name in (name for name in found if name not in theirs):
+            best = ratios.against_best(found[name], theirs)
+            if best is None:
+                continue
+            rival, ratio = best
+            disturbed = any(e.disturbed for e in entries if (e.case, e.threads, e.cache) == (case, threads, cache))
+            result.append({
+                "case": case, "threads": threads, "cache": cache, "contestant": name, "rival": rival,
+                "ratio": ratio.median, "low": ratio.low, "high": min(ratio.high, 1e9),
+                "verdict": "undecided" if disturbed else ratio.verdict(),
+            })  # fmt: skip
+    return [_rounded(duel) for duel in result]
+
+
+def groups(found: Sequence[dict[str, Any]], group_of: dict[str, str]) -> list[dict[str, Any]]:
+    """Duels by group of cases, and of all: geometric mean, worst, and how many are ahead, behind, undecided."""
+    result = []
+    sorted_out: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for duel in found:
+        for group in (group_of[duel["case"]], ALL):
+            sorted_out.setdefault((group, duel["threads"], duel["cache"], duel["contestant"]), []).append(duel)
+    for key, members in sorted_out.items():
+        worst = min(members, key=lambda d: float(d["ratio"]))
+        verdicts = [d["verdict"] for d in members]
+        result.append({
+            **dict(zip(("group", "threads", "cache", "contestant"), key, strict=True)), "cases": len(members),
+            "geometric_mean": _rounded(ratios.geometric_mean([d["ratio"] for d in members])),
+            "worst": worst["ratio"], "worst_case": worst["case"],
+            **{verdict: verdicts.count(verdict) for verdict in ("ahead", "behind", "undecided")},
+        })  # fmt: skip
+    return result
 
 
 def check(value: Any, source: str) -> Document:
@@ -57,75 +125,13 @@ def check(value: Any, source: str) -> Document:
     """
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         raise ValueError(f"{source} is not a report of 'fastconv bench --json' (schema {SCHEMA})")
-    missing = [key for key in ("date", "machine", "versions", "threads", "entries", "absent") if key not in value]
+    missing = [part for part in _PARTS if part not in value]
+    needed = set(Entry.__dataclass_fields__)
     for entry in value.get("entries", []):
-        missing += sorted(_NEEDED - entry.keys())
+        missing += sorted(needed - entry.keys())
     if missing:
         raise ValueError(f"{source} lacks {missing[0]!r}; run 'fastconv bench --json {source}' again")
     return value
-
-
-def table(report: Document) -> Table:
-    """The run as a rich table, one row for each case, number of threads and backend."""
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text, not str: rich would take "[demo]" in a remedy for a colour.
-    result = Table(title=Text(headline(report)), title_justify="left", caption_justify="left")
-    result.caption = Text(_absent(report))
-    for name in ("case", "threads", "backend", "algorithm"):
-        result.add_column(name, justify="right" if name == "threads" else "left", no_wrap=name in ("case", "backend"))
-    for name in ("median", "spread", "GFLOP/s", "% of peak", "workspace", "error"):
-        result.add_column(name, justify="right", no_wrap=True)
-    previous = ("", 0)
-    for row in report["entries"]:
-        here = (row["case"], row["threads"])
-        if previous[0] and here != previous:
-            result.add_section()
-        shown = (row["case"], str(row["threads"])) if here != previous else ("", "")
-        best = row["gflops"] is not None and row["gflops"] == max(_rates(report, *here).values())
-        result.add_row(*shown, row["backend"], row["algorithm"], *_numbers(row), style="bold" if best else "")
-        previous = here
-    return result
-
-
-def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
-    error = "not a number" if row["error"] is None else f"{row['error']:.1e}"
-    error = error if row["right"] else f"[red]{error} > {row['error_allowed']:.1e}[/]"
-    size = f"{row['workspace_bytes'] / 2**20:.1f} MiB"
-    if row["median_seconds"] is None:
-        return "wrong", "", "", "", size, error
-    low, high = row["quartile_seconds"]
-    spread = f"{100 * (high - low) / row['median_seconds']:.0f} %"
-    return _time(row["median_seconds"]), spread, f"{row['gflops']:.3g}", _percent(row), size, error
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e6:.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
-
-
-def _percent(row: dict[str, Any]) -> str:
-    return "" if row["percent_of_peak"] is None else f"{row['percent_of_peak']:.0f} %"
-
-
-def _absent(report: Document) -> str:
-    """Why somebody is missing; a backend that refuses several cases for several reasons gets a line for each."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in report["absent"]:
-        reasons.setdefault((row["backend"], row["because"]), []).append(row["case"])
-    lines = [
-        f"{backend}: {because}" + (f" ({', '.join(cases)})" if all(cases) else "")
-        for (backend, because), cases in reasons.items()
-    ]
-    return "\n".join(lines)
-
-
-def _rates(report: Document, case: str, threads: int) -> dict[str, float]:
-    return {
-        row["backend"]: row["gflops"]
-        for row in report["entries"]
-        if row["case"] == case and row["threads"] == threads and row["gflops"] is not None
-    }
 
 
 def headline(report: Document) -> str:
@@ -136,57 +142,36 @@ def headline(report: Document) -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {isa}; {programs}; {report['date'][:10]}"
 
 
-def markdown(report: Document) -> str:
-    """The README's tables, one for each number of threads; the fastest of a row is bold."""
-    parts = [f"GFLOP/s of the direct operation count, median of interleaved rounds. {headline(report)}.", ""]
-    for threads in report["threads"]:
-        rows = [row for row in report["entries"] if row["threads"] == threads]
-        names = list(dict.fromkeys(row["backend"] for row in rows))
-        label = f"{threads} thread{'s' * (threads != 1)}"
-        parts += ["| ".join([f"| {label} ", *(f"{name} " for name in names)]) + "|", "|---|" + "---:|" * len(names)]
-        for case, layer in dict.fromkeys((row["case"], row["layer"]) for row in rows):
-            cells = {row["backend"]: row for row in rows if row["case"] == case}
-            best = max(_rates(report, case, threads).values(), default=None)
-            parts.append(f"| {case} `{layer}` | " + " | ".join(_cell(cells.get(n), best) for n in names) + " |")
-        parts.append("")
-    parts.append(
-        "im2col uses as many threads as its BLAS (OPENBLAS_NUM_THREADS sets it). Made by `fastconv bench --json FILE`, "
-        "then `fastconv bench --readme README.md --from FILE`. In brackets: "
-        f"percent of the machine's FMA peak, probed in the same round (over 100 where an algorithm "
-        f"needs fewer operations than the direct one). {_REFUSED_MARK}: does not take this layer."
-    )
-    parts += [f"Not here: {row['backend']} ({row['because']})." for row in report["absent"] if not row["case"]]
-    return "\n".join(parts)
+def agreement(first: Document, second: Document, least_seconds: float = 5e-4, within: float = 0.1) -> Document:
+    """How far two runs agree on every ratio of a rival's time to ours that both have, of calls longer than that.
 
-
-_REFUSED_MARK = "–"
-
-
-def _cell(row: dict[str, Any] | None, best: float | None) -> str:
-    if row is None:
-        return _REFUSED_MARK
-    if row["gflops"] is None:
-        return "wrong"
-    rate = f"{row['gflops']:.0f}" if row["gflops"] >= 10 else f"{row['gflops']:.2g}"
-    rate = f"**{rate}**" if row["gflops"] == best else rate
-    return rate if row["percent_of_peak"] is None else f"{rate} ({_percent(row)})"
-
-
-def rewrite(path: Path, report: Document) -> bool:
-    """Put the tables between the markers of a Markdown file; True if that changed it.
-
-    Raises
-    ------
-    ValueError
-        If the file does not hold the two markers, once each and in order.
+    Returns
+    -------
+    dict
+        ``pairs``, ``agree`` (how many differ by at most ``within``) and ``outliers``, each with its case, threads,
+        cache, contestant, rival and both ratios, the farthest apart first.
     """
-    text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path} must hold the lines '{BEGIN}' and '{END}' once each, in this order")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    new = f"{head}{BEGIN}\n{markdown(report)}\n{END}{tail}"
-    if new == text:
-        return False
-    path.write_text(new, encoding="utf-8")
-    return True
+    one, other = _pairs(first, least_seconds), _pairs(second, least_seconds)
+    both = [key for key in one if key in other]
+    apart = {key: max(one[key], other[key]) / min(one[key], other[key]) for key in both}
+    far = sorted((key for key in both if apart[key] > 1 + within), key=lambda key: -apart[key])
+    names = ("case", "threads", "cache", "contestant", "rival")
+    outliers = [dict(zip(names, key, strict=True)) | {"first": one[key], "second": other[key]} for key in far]
+    return {"pairs": len(both), "agree": len(both) - len(far), "outliers": outliers}
+
+
+def _pairs(report: Document, least_seconds: float) -> dict[tuple[str, int, str, str, str], float]:
+    kinds = {c["name"]: c["kind"] for c in report["contestants"]}
+    rows: dict[tuple[str, int, str], dict[str, ratios.Timings]] = {}
+    for entry in report["entries"]:
+        if entry["median_seconds"] is not None and entry["median_seconds"] >= least_seconds:
+            kept = [s if keep else None for s, keep in zip(entry["seconds"], entry["kept"], strict=True)]
+            rows.setdefault((entry["case"], entry["threads"], entry["cache"]), {})[entry["contestant"]] = kept
+    result = {}
+    for key, found in rows.items():
+        for ours, rival in itertools.product(found, found):
+            if kinds[ours] == "backend" and kinds[rival] == "peer":
+                both = ratios.paired(found[ours], found[rival])
+                if both:
+                    result[(*key, ours, rival)] = statistics.median(both)
+    return result

@@ -50,15 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--max-workspace", type=int, metavar="BYTES", help="scratch that a call may take")
     explain.add_argument("--json", action="store_true", help="print JSON")
 
-    bench = commands.add_parser("bench", help="check and time every backend on named layers")
+    bench = commands.add_parser("bench", help="check and time backends and rivals on named layers")
     bench.add_argument("--quick", action="store_true", help="small layers and few rounds: is everything right?")
-    bench.add_argument("--cases", metavar="A,B", help="names, groups or patterns such as 'resnet-*'; 'list' lists them")
-    bench.add_argument("--backends", metavar="A,B", help="default: all but naive, which takes seconds a call")
+    bench.add_argument("--cases", metavar="A,B", help="names, groups, patterns such as 'resnet-*', or 'all'; 'list' "
+                       "lists them (default: about thirty of all groups)")  # fmt: skip
+    bench.add_argument("--backends", metavar="A,B", help="default: auto and all but naive, which takes seconds a call")
+    bench.add_argument("--peers", metavar="A,B", help="rivals to measure beside: names, or 'all' that are installed")
     bench.add_argument("--threads", metavar="1,2", help="numbers of threads to measure")
-    bench.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case (default: 15)")
-    bench.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the report as JSON (to stdout)")
+    bench.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case (default: 60)")
+    bench.add_argument("--caches", default="hot", metavar="hot,cold", help="what the caches hold before a call "
+                       "(default: %(default)s)")  # fmt: skip
+    bench.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the run as JSON (to stdout)")
+    bench.add_argument("--report", metavar="FILE.html", help="write the run as one page with charts")
+    bench.add_argument("--history", default=".asv/results", metavar="DIR", help="asv's results for the page's history "
+                       "(default: %(default)s)")  # fmt: skip
     bench.add_argument("--readme", metavar="FILE", help="rewrite the table between the file's bench markers")
-    bench.add_argument("--from", dest="source", metavar="FILE", help="take a report written by --json; time nothing")
+    bench.add_argument("--from", dest="source", metavar="FILE", help="take a run written by --json; time nothing")
+    bench.add_argument("--against", metavar="FILE", help="say how far this run agrees with one written by --json")
     return parser
 
 

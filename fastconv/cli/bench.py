@@ -1,4 +1,4 @@
-"""``fastconv bench``: check every backend on named layers, then time what is right."""
+"""``fastconv bench``: check backends and rivals on named layers, then time what is right."""
 
 from __future__ import annotations
 
@@ -6,64 +6,92 @@ import argparse
 import fnmatch
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fastconv import registry
-from fastconv.bench import contest, report
-from fastconv.bench.cases import CASES, PROBLEMS, Case
+from fastconv.bench import contest, contestants, peers, report, tables
+from fastconv.bench.cases import CASES, STANDARD, AnyCase
+from fastconv.bench.cases import find as find_case
 from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, listed, require, thread_count
 
-ROUNDS, QUICK_ROUNDS = 15, 3
+ROUNDS, QUICK_ROUNDS = 60, 3
 QUICK_FLOPS = 100_000_000
 """Layers up to this size are quick: the slowest backend, naive, takes 0.1 s for one."""
+
+HISTORY = ".asv/results"
+CACHES = ("hot", "cold")
+
+Chosen = list[AnyCase]
 
 
 def run(args: argparse.Namespace) -> int:
     if args.cases == "list":
-        print("\n".join(f"{c.name:<24}{c.group:<11}{c.spec.text:<36}{c.source}" for c in CASES))
+        print("\n".join(f"{c.name:<32}{c.group:<18}{c.layer:<36}{c.source}" for c in CASES))
         return 0
     require("bench", "rich")
-    for name in ("json", "readme"):  # before minutes of measuring
-        path = getattr(args, name)
-        if path not in (None, "-") and not (Path(path) if name == "readme" else Path(path).resolve().parent).exists():
-            raise Failure(f"--{name}={path!r}: there is no such {'file' if name == 'readme' else 'folder'}", USAGE)
-    result = _read(args.source) if args.source else _measure(args)
+    _check_files(args)
+    result = _read("--from", args.source) if args.source else _measure(args)
     if args.json == "-":
         print(json.dumps(result, indent=2))
     else:
-        _print_table(result)
+        _print(result)
     try:
         if args.json not in (None, "-"):
-            Path(args.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            Path(args.json).write_text(json.dumps(result) + "\n", encoding="utf-8")
         if args.readme:
-            report.rewrite(Path(args.readme), result)
+            tables.rewrite(Path(args.readme), result)
+        if args.report:
+            from fastconv.bench import history, html
+
+            Path(args.report).write_text(html.page(result, history.read(Path(args.history))), encoding="utf-8")
     except (OSError, ValueError) as error:
         raise Failure(str(error), USAGE) from None
-    wrong = [f"{e['backend']} on {e['case']}" for e in result["entries"] if not e["right"]]
-    if wrong:
-        raise Failure(f"beyond the bound that the plan reports: {', '.join(wrong)}", WRONG)
+    if args.against:
+        print("\n".join(tables.agreement_lines(report.agreement(_read("--against", args.against), result))))
+    wrong = [f"{e['contestant']} on {e['case']}" for e in result["entries"] if not e["right"]]
+    kinds = {c["name"]: c["kind"] for c in result["contestants"]}
+    if any(kinds[name.split(" ", 1)[0]] == "backend" for name in wrong):
+        raise Failure(f"beyond the bound that the plan reports: {', '.join(dict.fromkeys(wrong))}", WRONG)
     return 0
 
 
-def _read(source: str) -> report.Document:
+def _check_files(args: argparse.Namespace) -> None:
+    """Files that cannot be written or read are named before minutes of measuring."""
+    for name in ("json", "readme", "report"):
+        path = getattr(args, name)
+        if path not in (None, "-") and not (Path(path) if name == "readme" else Path(path).resolve().parent).exists():
+            raise Failure(f"--{name}={path!r}: there is no such {'file' if name == 'readme' else 'folder'}", USAGE)
+    if args.history != HISTORY and not Path(args.history).is_dir():
+        raise Failure(f"--history={args.history!r}: there is no such folder; asv writes {HISTORY}", USAGE)
+    if args.against:
+        _read("--against", args.against)
+
+
+def _read(option: str, source: str) -> report.Document:
     try:
         return report.check(json.loads(Path(source).read_text(encoding="utf-8")), source)
     except (OSError, ValueError) as error:
-        raise Failure(f"--from: {error}", USAGE) from None
+        raise Failure(f"{option}: {error}", USAGE) from None
 
 
-def select(text: str | None, quick: bool) -> list[Case]:
+def select(text: str | None, quick: bool) -> Chosen:
     """The cases that ``--cases`` names: names, groups or patterns, in the order of the table."""
     if text is None:
-        return [case for case in CASES if not quick or case.spec.flops <= QUICK_FLOPS]
-    chosen: list[Case] = []
+        return [c for c in CASES if c.name in STANDARD and (not quick or c.flops <= QUICK_FLOPS)]
+    if text == "all":
+        return list(CASES)
+    chosen: Chosen = []
     for wanted in listed(text):
-        found = [c for c in CASES if wanted == c.group or fnmatch.fnmatchcase(c.name, wanted)]
-        found = found or [c for c in PROBLEMS if c.name == wanted]
+        found: Chosen = [c for c in CASES if wanted == c.group or fnmatch.fnmatchcase(c.name, wanted)]
         if not found:
-            names = ", ".join(case.name for case in CASES)
-            raise Failure(f"--cases: {wanted!r} is no case and no group; choose from: {names}", USAGE)
+            try:
+                found = [find_case(wanted)]
+            except KeyError:
+                names = ", ".join(dict.fromkeys(case.group for case in CASES))
+                because = f"{wanted!r} is no case and no group; 'list' lists the cases, the groups are: {names}"
+                raise Failure(f"--cases: {because}", USAGE) from None
         chosen += [case for case in found if case not in chosen]
     if not chosen:
         raise Failure("--cases is empty; 'fastconv bench --cases list' lists them", USAGE)
@@ -71,39 +99,72 @@ def select(text: str | None, quick: bool) -> list[Case]:
 
 
 def _contestants(args: argparse.Namespace) -> tuple[list[str], list[contest.Absence]]:
-    """The backends to run, and those left out; a backend that was named must be there."""
+    """Who takes part, and who is left out; a backend that was named must be there, and so must a rival."""
     default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and registry.installed("numba"))]
-    names, absences = contest.present(backend_names(args.backends, default))
+    wanted = listed(args.backends) if args.backends is not None else [contestants.AUTO, *default]
+    auto = [contestants.AUTO] * (contestants.AUTO in wanted)
+    plain = [name for name in wanted if name != contestants.AUTO]
+    names, absences = contest.present(backend_names(",".join(plain), default) if plain or not auto else [])
     if args.backends is not None and absences:
-        raise Failure(f"backend {absences[0].backend!r} is not available: {absences[0].because}")
+        raise Failure(f"backend {absences[0].contestant!r} is not available: {absences[0].because}")
     if "naive" not in default and args.backends is None:
         absences.append(contest.Absence("", "naive", "left out, it takes seconds a call; name it in --backends"))
-    return names, absences
+    rivals, gone = _rivals(args.peers)
+    return auto + names + rivals, absences + gone
 
 
-def _threads(text: str | None) -> list[int]:
+def _rivals(text: str | None) -> tuple[list[str], list[contest.Absence]]:
+    known = [peer.name for peer in peers.PEERS]
+    wanted = [] if text is None else known if text == "all" else listed(text)
+    for name in wanted:
+        if name not in known:
+            raise Failure(f"--peers: {name!r} is no rival; choose from: all, {', '.join(known)}", USAGE)
+    reasons = {name: contestants.missing(name) for name in wanted}
+    gone = [contest.Absence("", name, why) for name, why in reasons.items() if why is not None]
+    if gone and text != "all":
+        raise Failure(f"rival {gone[0].contestant!r} is not available: {gone[0].because}")
+    return [name for name in wanted if reasons[name] is None], gone
+
+
+def _listed_numbers(text: str | None) -> list[int]:
     if text is None:
         return [thread_count(None)]
     if not all(part.isdecimal() for part in listed(text)) or not listed(text):
         raise Failure(f"--threads={text!r} must be numbers such as 1,2", USAGE)
-    return [thread_count(int(part)) for part in listed(text)]
+    return [thread_count(int(part)) for part in dict.fromkeys(listed(text))]
+
+
+def _caches(text: str) -> list[str]:
+    if not listed(text) or not set(listed(text)) <= set(CACHES):
+        raise Failure(f"--caches={text!r} must be {' or '.join(CACHES)} or both", USAGE)
+    return [cache for cache in CACHES if cache in listed(text)]
 
 
 def _measure(args: argparse.Namespace) -> report.Document:
-    cases, threads = select(args.cases, args.quick), _threads(args.threads)
+    cases, threads, caches = select(args.cases, args.quick), _listed_numbers(args.threads), _caches(args.caches)
     rounds = (QUICK_ROUNDS if args.quick else ROUNDS) if args.rounds is None else args.rounds
     if rounds < 1:
         raise Failure(f"--rounds={rounds} must be at least 1", USAGE)
     names, absences = _contestants(args)
     entries: list[contest.Entry] = []
+    described: dict[str, dict[str, Any]] = {}
+    probes = {}
     with _progress() as progress:
-        task = progress.add_task("", total=len(cases) * len(threads) * rounds)
-        for number, case in enumerate(cases):
-            progress.update(task, description=case.name, completed=number * len(threads) * rounds)
-            done, refused = contest.run_case(case, names, threads, rounds, lambda: progress.advance(task))
-            entries += done
-            absences += refused
-    return report.document(entries, absences, threads)
+        steps = len(names) + rounds * len(caches)
+        task = progress.add_task("", total=len(cases) * len(threads) * steps)
+        done = 0
+        for workers in threads:
+            progress.update(task, description=f"starting, {workers} threads")
+            with contest.Contest(names, workers, rounds, caches) as running:
+                probes[str(workers)] = running.probes.facts()
+                for case in cases:
+                    progress.update(task, description=f"{case.name}, {workers} threads", completed=done)
+                    entries += running.run(case, lambda: progress.advance(task))
+                    done += steps
+                described |= running.described
+                absences += [absence for absence in running.absences if absence not in absences]
+    return report.document(cases, entries, absences, described.values(), probes,
+                           threads=threads, rounds=rounds, caches=caches)  # fmt: skip
 
 
 def _progress() -> Any:
@@ -114,8 +175,12 @@ def _progress() -> Any:
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-def _print_table(result: report.Document) -> None:
+def _print(result: report.Document) -> None:
     from rich.console import Console
 
     # Not on a terminal, rich would fold the table to 80 columns.
-    Console(width=None if sys.stdout.isatty() else 160).print(report.table(result))
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    found: Sequence[Any] = (tables.results(result), tables.summary(result))
+    for table in found:
+        if table is not None:
+            console.print(table)

@@ -87,7 +87,7 @@ def summary(runs: Runs, absences: list[contest.Absence], threads: int) -> dict[s
             "speed_up": sum(r.flops * naive[r.step] for r in done) / seconds if done else None,
             "error": max((r.error for r in done), default=None),
         })  # fmt: skip
-    absent = [{"step": a.case or None, "backend": a.backend, "because": a.because} for a in absences]
+    absent = [{"step": a.case or None, "backend": a.contestant, "because": a.because} for a in absences]
     return report.stamp() | {"threads": threads, "backends": rows, "absent": absent}
 
 

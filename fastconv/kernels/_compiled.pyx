@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled kernels as Python sees them: instruction sets, layers made ready, and a probe of the peak.
+"""The compiled kernels as Python sees them: instruction sets, layers made ready, and probes of the machine.
 
 A `Layer` holds one lowered layer in C; its ``run`` takes arrays (any strides, axes (n, c, d, h, w)) and
 releases the GIL. It is never changed after it was made, so threads may share it.
@@ -58,6 +58,11 @@ cdef extern from "engine.h" nogil:
         scratch_fn shifted_scratch[2]
         scratch_fn winograd_scratch[2]
         task_fn peak[2]
+        task_fn stream
+
+    ctypedef struct fc_stream:
+        char *data
+        int64_t bytes, half, passes
 
     const fc_isa *const fc_isas[]
     int fc_isa_present(const fc_isa *isa)
@@ -130,6 +135,34 @@ def fma_peak(int threads=1, double milliseconds=10.0, int itemsize=4):
     for i in range(count):
         total += flops[i]
     return total / elapsed / 1e9
+
+
+def bandwidth(unsigned char[::1] buffer, int threads=1, double milliseconds=10.0, bint copy=False):
+    """GB/s (10^9 bytes) of reading the buffer, a slice each thread, or with ``copy`` one half of each to the other.
+
+    A copied byte counts twice: read and written. The buffer's size says which cache is measured; write to it
+    first, or the system gives the same page for all of it. A thread needs 4 KiB, with ``copy`` 8 KiB.
+    """
+    cdef fc_stream stream
+    cdef task_fn task = _find(_isa).stream
+    cdef int64_t count, pages = buffer.shape[0] // threads // 4096
+    if pages < 1 + copy:
+        raise ValueError(f"buffer has {buffer.shape[0]} bytes; {threads} threads need {threads * 4096 * (1 + copy)}")
+    stream.data = <char *>&buffer[0]
+    stream.bytes = pages * 4096
+    # An odd multiple of 2048: loads and stores at the same offset into a page wait for each other on some processors.
+    stream.half = (pages - 1 + pages % 2) * 2048 if copy else 0
+    stream.passes = max(1, (1 << 20) // stream.bytes)
+    count = threads
+    for attempt in range(2):
+        start = time.perf_counter()
+        with nogil:
+            fc_parallel_for(task, &stream, count, threads)
+        elapsed = time.perf_counter() - start
+        moved = <double>count * stream.passes * (2 * stream.half or stream.bytes)
+        if attempt == 0:
+            count = max(threads, <int64_t>(count * milliseconds * 1e-3 / max(elapsed, 1e-7)))
+    return moved / elapsed / 1e9
 
 
 cdef const fc_isa *_find(str name) except NULL:

@@ -64,7 +64,14 @@ typedef struct {
     task_fn shifted[2], winograd[2];                 /* the context is an fc_conv */
     scratch_fn shifted_scratch[2], winograd_scratch[2]; /* bytes that a worker needs */
     task_fn peak[2];
+    task_fn stream; /* the context is an fc_stream */
 } fc_isa;
+
+/* The probe of bandwidth: a slice of `bytes` for every worker from `data` on, gone over `passes` times a task: read, or `half` bytes copied. */
+typedef struct {
+    char *data;
+    i64 bytes, half, passes;
+} fc_stream;
 
 i64 fc_shifted_tasks(const fc_conv *conv);
 

@@ -89,6 +89,7 @@ static block block_of(const fc_conv *p, i64 task)
 #include "strip.h"
 #include "shifted.h"
 #include "winograd.h"
+#include "stream.h"
 #undef T
 #undef SUFFIX
 #undef EXP
@@ -113,4 +114,5 @@ const fc_isa PASTE(fc_isa_, ISA) = {
     {shifted_scratch_f32, shifted_scratch_f64},
     {winograd_scratch_f32, winograd_scratch_f64},
     {peak_f32, peak_f64},
+    stream,
 };
