@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import registry
-from fastconv.bench import contest, contestants, peers, report, tables
+from fastconv.bench import contest, contestants, history, html, peers, report, tables
 from fastconv.bench.cases import CASES, STANDARD, AnyCase
 from fastconv.bench.cases import find as find_case
 from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, listed, require, thread_count
@@ -43,8 +43,6 @@ def run(args: argparse.Namespace) -> int:
         if args.readme:
             tables.rewrite(Path(args.readme), result)
         if args.report:
-            from fastconv.bench import history, html
-
             Path(args.report).write_text(html.page(result, history.read(Path(args.history))), encoding="utf-8")
     except (OSError, ValueError) as error:
         raise Failure(str(error), USAGE) from None
