@@ -198,10 +198,10 @@ def test_scales_put_values_where_they_belong():
 def browse(source, folder, *options):
     """What Chromium prints, and the hosts that it asks for anything, without those of its own services."""
     log = folder / "net.json"
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-             "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
-             f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]  # fmt: skip
-    command = [BROWSER, *quiet, *options, source.as_uri()]
+    switches = ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
+                "disable-sync", "no-first-run", "hide-scrollbars", "host-resolver-rules=MAP * ~NOTFOUND",
+                f"user-data-dir={folder / 'profile'}", f"log-net-log={log}")  # fmt: skip
+    command = [BROWSER, *(f"--{switch}" for switch in switches), *options, source.as_uri()]
     said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     hosts = set(re.findall(r'"url":"(?:https?|wss?|ftp)://([^/":]+)', log.read_text(errors="replace")))
     own = (".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com")
