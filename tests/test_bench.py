@@ -3,6 +3,10 @@
 import copy
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +156,29 @@ def test_a_process_that_does_not_answer_is_given_up(monkeypatch):
             process.ask("describe")
     finally:
         process.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_stopped_process_does_not_outlive_its_parent():
+    code = (
+        "import os, signal; from fastconv.bench.processes import Process; p = Process('im2col', 1); p.ask('describe');"
+        "print(p._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    status = Path(f"/proc/{int(done.stdout)}/status")
+    for _ in range(200):
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.02)
+    pytest.fail("the worker is still there")
+
+
+def test_turns_are_spread_over_the_rounds_and_none_is_left_out():
+    for seconds in (1e-5, 0.04, 0.3, 0.9, 30.0):
+        pace = contest.pace(seconds, 60, "hot")
+        turns = [number for number in range(60) if pace.turn(number, 60)]
+        assert len(turns) in (pace.turns, pace.turns + 1) and turns[0] == 0
+        assert max(np.diff([*turns, 60])) <= 60 / pace.turns + 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins nothing")

@@ -25,6 +25,9 @@ BLOCK_SECONDS = 0.005
 WARM_SECONDS = 0.002
 """Calls before a timing: after a sleep the first parallel region of some libraries takes milliseconds."""
 
+LONG_SECONDS = 0.05
+"""A call longer than this needs no warm-up: what sleeping threads and cold caches add is lost in it."""
+
 BUDGET_SECONDS = 2.0
 """A contestant that would need longer for a case sits out some of its rounds, or the slowest would take the hour."""
 
@@ -88,6 +91,33 @@ class Sample:
     fma: tuple[float, ...]
     bandwidth: float | None
     stolen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a contestant is timed on a case: calls a round, rounds in all, seconds of calls before each."""
+
+    calls: int
+    turns: int
+    warm: float
+    cold: bool
+
+    def turn(self, number: int, rounds: int) -> bool:
+        """Whether it takes part in round ``number``; its turns are spread over all rounds."""
+        return number == 0 or number * self.turns // rounds != (number - 1) * self.turns // rounds
+
+
+def pace(once: float, rounds: int, cache: str) -> Pace:
+    """The pace of a contestant whose call takes ``once`` seconds.
+
+    >>> pace(0.001, 60, "hot"), pace(0.2, 60, "hot")
+    (Pace(calls=5, turns=60, warm=0.002, cold=False), Pace(calls=1, turns=10, warm=0.0, cold=False))
+    """
+    cold = cache == "cold"
+    warm = 0.0 if cold or once > LONG_SECONDS else WARM_SECONDS
+    calls = 1 if cold else max(1, round(BLOCK_SECONDS / once))
+    turns = int(BUDGET_SECONDS / (once * (2 if warm or cold else 1)))
+    return Pace(calls, min(rounds, max(1, turns)), warm, cold)
 
 
 def present(names: Sequence[str]) -> tuple[list[str], list[Absence]]:
@@ -171,44 +201,43 @@ class Contest:
         return result
 
     def _rounds(
-        self, case: str, names: dict[str, float], cache: str, level: Level, tick: Callable[[], None]
+        self, case: str, once: dict[str, float], cache: str, level: Level, tick: Callable[[], None]
     ) -> dict[str, tuple[int, list[Sample | None], list[bool], bool]]:
-        """Calls a round, samples and which count, of each contestant; ``names`` with the seconds of a call."""
-        calls = {name: max(1, round(BLOCK_SECONDS / once)) if cache == "hot" else 1 for name, once in names.items()}
-        samples: dict[str, list[Sample | None]] = {name: [] for name in calls}
-        turns = {name: min(self.rounds, max(1, int(BUDGET_SECONDS / once))) for name, once in names.items()}
+        """Calls a round, samples and which count, of each contestant; ``once`` has the seconds of a call."""
+        paces = {name: pace(seconds, self.rounds, cache) for name, seconds in once.items()}
+        samples: dict[str, list[Sample | None]] = {name: [] for name in paces}
         before = self.probes.fma()
         marks: dict[str, tuple[list[bool], bool]] = {}
         for number in range(int(self.rounds * MOST_ROUNDS)):
-            order = list(calls)
+            order = list(samples)
             start = number % max(len(order), 1)
             for name in order[start:] + order[:start]:
-                if number and number * turns[name] // self.rounds == (number - 1) * turns[name] // self.rounds:
+                if not paces[name].turn(number, self.rounds):
                     samples[name].append(None)
                     continue
                 try:
-                    sample = self._sample(name, calls[name], cache, level, before)
+                    sample = self._sample(name, paces[name], level, before)
                 except Gone as error:  # what it did so far is not shown: nobody knows what was wrong with it
                     self.absences.append(Absence(case, name, f"failed while it was timed: {error}"))
-                    del calls[name], samples[name]
+                    del samples[name]
                     continue
                 samples[name].append(sample)
                 before = sample.fma[-1] if sample.fma else before
             tick()
             if number + 1 >= self.rounds:
                 marks = _marks(samples)
-                if all(sum(kept) >= turns[name] or lost for name, (kept, lost) in marks.items()):
+                if all(sum(kept) >= paces[name].turns or lost for name, (kept, lost) in marks.items()):
                     break
-        return {name: (calls[name], samples[name], *marks[name]) for name in calls}
+        return {name: (paces[name].calls, samples[name], *marks[name]) for name in samples}
 
-    def _sample(self, name: str, calls: int, cache: str, level: Level, before: float | None) -> Sample:
+    def _sample(self, name: str, pace: Pace, level: Level, before: float | None) -> Sample:
         """One timing. Raises `Gone` if the contestant failed."""
         width = self.probes.bandwidth(level)
-        if cache == "cold":
+        if pace.cold:
             self._ask(name, "time", calls=1, warm=WARM_SECONDS)
             self.probes.evict()
         stolen = _stolen()
-        answer = self._ask(name, "time", calls=calls, warm=WARM_SECONDS if cache == "hot" and calls > 1 else 0.0)
+        answer = self._ask(name, "time", calls=pace.calls, warm=pace.warm)
         stolen = _stolen() - stolen
         after = self.probes.fma()
         if "seconds" not in answer:

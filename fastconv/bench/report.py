@@ -87,7 +87,8 @@ def duels(entries: Sequence[Entry], rivals: Sequence[str]) -> list[dict[str, Any
             if best is None:
                 continue
             rival, ratio = best
-            disturbed = any(e.disturbed for e in entries if (e.case, e.threads, e.cache) == (case, threads, cache))
+            both = [(case, threads, cache, one) for one in (name, rival)]
+            disturbed = any(e.disturbed for e in entries if (e.case, e.threads, e.cache, e.contestant) in both)
             result.append({
                 "case": case, "threads": threads, "cache": cache, "contestant": name, "rival": rival,
                 "ratio": ratio.median, "low": ratio.low, "high": min(ratio.high, 1e9),
