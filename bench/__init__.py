@@ -1,1 +1,1 @@
-"""Benchmarks for asv and pytest-benchmark, over the cases of `fastconv.bench`."""
+"""Benchmarks for asv (``bench_*.py``) and pytest-benchmark (``test_speed.py``); `README.md` says how to run them."""

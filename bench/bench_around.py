@@ -5,11 +5,14 @@ As in `bench_conv`: the parameters are written out, and ``setup`` skips what a c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-NAMES = (
+from bench.layers import THREADS, cores
+
+WHAT = (
     "transposed-64to32-4x4s2-56",  # U-Net and generators: the way back up
     "transposed-256to128-2x2s2-28",
     "grad-input-64to64-3x3-56",
@@ -20,43 +23,47 @@ NAMES = (
     "global-avg-2048x7",  # ResNet's last pooling
     "unfold-3x3-64x56",
 )
-THREADS = (1, 2)
+
+
+def _call(what: str, fc: Any, normal: Callable[..., Any]) -> Callable[..., Any]:
+    match what:
+        case "transposed-64to32-4x4s2-56":
+            return partial(fc.plan_transpose(normal(64, 32, 4, 4), (1, 64, 56, 56), None, 2, 1), normal(1, 64, 56, 56))
+        case "transposed-256to128-2x2s2-28":
+            plan = fc.plan_transpose(normal(256, 128, 2, 2), (1, 256, 28, 28), None, 2)
+            return partial(plan, normal(1, 256, 28, 28))
+        case "grad-input-64to64-3x3-56":
+            image = normal(1, 64, 56, 56)
+            return partial(fc.grad.conv2d_input, image.shape, normal(64, 64, 3, 3), image, padding=1)
+        case "grad-weight-64to64-3x3-56":
+            image = normal(1, 64, 56, 56)
+            return partial(fc.grad.conv2d_weight, image, (64, 64, 3, 3), normal(1, 64, 56, 56), padding=1)
+        case "max-3x3s2-64x112":
+            return partial(fc.max_pool2d, normal(1, 64, 112, 112), 3, 2, 1)
+        case "max-indices-3x3s2-64x112":
+            return partial(fc.max_pool2d, normal(1, 64, 112, 112), 3, 2, 1, return_indices=True)
+        case "avg-3x3s2-192x26":
+            return partial(fc.avg_pool2d, normal(16, 192, 26, 26), 3, 2, 1)
+        case "global-avg-2048x7":
+            return partial(fc.adaptive_avg_pool2d, normal(1, 2048, 7, 7), 1)
+        case "unfold-3x3-64x56":
+            return partial(fc.unfold, normal(1, 64, 56, 56), 3, 1, 1)
+    raise AssertionError(what)
 
 
 @cache
-def prepared(name: str, threads: int) -> Callable[[], Any] | None:
-    """The call; None where this commit has no such function, or the machine not so many cores."""
+def prepared(what: str, threads: int) -> Callable[[], Any] | None:
+    """The call; None where this commit has no such function or option, or the machine not so many cores."""
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # before NumPy is first imported
     import numpy as np
 
-    import fastconv
-
     rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> Any:
-        return rng.standard_normal(shape, "float32")
-
     try:
-        from fastconv import grad
-        from fastconv.threads import cores
+        import fastconv
 
-        calls = {
-            NAMES[0]: lambda: partial(fastconv.plan_transpose(normal(64, 32, 4, 4), (1, 64, 56, 56), None, 2, 1),
-                                      normal(1, 64, 56, 56)),
-            NAMES[1]: lambda: partial(fastconv.plan_transpose(normal(256, 128, 2, 2), (1, 256, 28, 28), None, 2),
-                                      normal(1, 256, 28, 28)),
-            NAMES[2]: lambda: partial(grad.conv2d_input, (1, 64, 56, 56), normal(64, 64, 3, 3), normal(1, 64, 56, 56),
-                                      padding=1),
-            NAMES[3]: lambda: partial(grad.conv2d_weight, normal(1, 64, 56, 56), (64, 64, 3, 3), normal(1, 64, 56, 56),
-                                      padding=1),
-            NAMES[4]: lambda: partial(fastconv.max_pool2d, normal(1, 64, 112, 112), 3, 2, 1),
-            NAMES[5]: lambda: partial(fastconv.max_pool2d, normal(1, 64, 112, 112), 3, 2, 1, return_indices=True),
-            NAMES[6]: lambda: partial(fastconv.avg_pool2d, normal(16, 192, 26, 26), 3, 2, 1),
-            NAMES[7]: lambda: partial(fastconv.adaptive_avg_pool2d, normal(1, 2048, 7, 7), 1),
-            NAMES[8]: lambda: partial(fastconv.unfold, normal(1, 64, 56, 56), 3, 1, 1),
-        }  # fmt: skip
-        call = partial(calls[name](), threads=threads)
+        call = partial(_call(what, fastconv, lambda *shape: rng.standard_normal(shape, "float32")), threads=threads)
         call()
-    except (ImportError, AttributeError, TypeError):  # a commit before the function or the option
+    except (ImportError, AttributeError, TypeError):
         return None
     return call if threads <= cores() else None
 
@@ -64,7 +71,7 @@ def prepared(name: str, threads: int) -> Callable[[], Any] | None:
 class Around:
     """Seconds per call."""
 
-    params = (NAMES, THREADS)
+    params = (WHAT, THREADS)
     param_names = ("what", "threads")
     version = "1"
 

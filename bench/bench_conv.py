@@ -1,22 +1,14 @@
-"""asv benchmarks over the named cases of `fastconv.bench.cases`.
+"""asv benchmarks of convolutions: every layer by every backend on every number of threads.
 
-The parameters are written out here and do not depend on what is installed or on what a commit knows:
-``setup`` skips what cannot run. fastconv is imported inside functions, so that old commits still load.
-asv calls ``setup`` before every timed call, so plans are kept beside it.
+The parameters do not depend on what is installed or on what a commit knows: ``setup`` skips what cannot run.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
-from functools import cache, partial
 from typing import Any
 
-if "ASV_COMMIT" in os.environ:  # Numba does not see a change in another file: a cache for each commit
-    os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), "fastconv-asv", os.environ["ASV_COMMIT"])
+from bench.layers import BACKENDS, THREADS, needed, rate
 
-BACKENDS = ("im2col", "numba", "cython", "winograd", "fft")
 CASES = (
     "resnet-64x56-3x3",
     "resnet-256x14-3x3",
@@ -29,87 +21,72 @@ CASES = (
     "photo-15x15",
     "odd-37x45x61",
 )
-THREADS = (1, 2)
-GFLOPS_ROUNDS = 5
+RATED = ("resnet-64x56-3x3", "resnet-256x14-3x3", "lecture-3x3", "mobilenet-dw-144x56", "photo-15x15")
+MANY = 100
 
 
-@cache
-def prepared(name: str, backend: str, threads: int) -> tuple[Callable[[], Any], int] | None:
-    """A call of the planned case and its operations; None where this commit or machine cannot run it."""
-    try:
-        import numpy as np
+class _Layers:
+    """What the benchmarks of layers share."""
 
-        import fastconv
-        from fastconv.bench.cases import arrays, find
-        from fastconv.threads import cores
-
-        case = find(name)
-        data = arrays(case)
-        plan = fastconv.plan(data.w, data.x.shape, data.bias, backend=backend, **case.options)
-    except (ImportError, KeyError, ValueError, RuntimeError):  # the last two: fastconv's refusals
-        return None
-    if threads > cores():
-        return None
-    out = np.empty(plan.out_shape, plan.spec.acc_dtype)
-    call = partial(plan, data.x, out=out, threads=threads)
-    call()
-    return call, plan.spec.flops
-
-
-def _needed(name: str, backend: str, threads: int) -> tuple[Callable[[], Any], int]:
-    found = prepared(name, backend, threads)
-    if found is None:
-        raise NotImplementedError(f"{backend} does not run {name} on {threads} threads here")
-    return found
-
-
-class Conv:
-    """Seconds per call, one call a sample: for layers of 50 microseconds and more."""
-
-    params = (CASES, BACKENDS, THREADS)
+    params: tuple[Any, ...] = (CASES, BACKENDS, THREADS)
     param_names = ("case", "backend", "threads")
-    version = "1"
 
     def setup(self, case: str, backend: str, threads: int) -> None:
-        _needed(case, backend, threads)
+        needed(case, backend, threads)
+
+
+class Conv(_Layers):
+    """Seconds per call, one call a sample: for layers of 50 microseconds and more."""
+
+    version = "1"
 
     def time_plan(self, case: str, backend: str, threads: int) -> None:
-        _needed(case, backend, threads)[0]()
+        needed(case, backend, threads).call()
 
 
-class Rate:
+class Rate(_Layers):
     """GFLOP/s of the direct operation count, median of rounds of many calls."""
 
-    params = (CASES, BACKENDS, THREADS)
-    param_names = ("case", "backend", "threads")
+    params = (RATED, BACKENDS, THREADS)
     unit = "GFLOP/s"
     version = "1"
 
-    def setup(self, case: str, backend: str, threads: int) -> None:
-        _needed(case, backend, threads)
-
     def track_gflops(self, case: str, backend: str, threads: int) -> float:
-        call, flops = _needed(case, backend, threads)
-        return flops / _seconds(call) / 1e9
+        return rate(needed(case, backend, threads))
 
 
-class TinyCall:
-    """Microseconds of a call whose sums cost less than the call itself."""
+class Peak(_Layers):
+    """Percent of the multiply-adds that the machine could do just then; over 100 where an algorithm needs fewer."""
 
-    params = (("tiny-8x16",), BACKENDS, (1,))
-    param_names = ("case", "backend", "threads")
-    unit = "microseconds"
+    params = (RATED, BACKENDS, THREADS)
+    unit = "percent"
     version = "1"
 
     def setup(self, case: str, backend: str, threads: int) -> None:
-        _needed(case, backend, threads)
+        if needed(case, backend, threads).probe is None:
+            raise NotImplementedError("no probe of the peak without the compiled extension")
 
-    def track_call(self, case: str, backend: str, threads: int) -> float:
-        return _seconds(_needed(case, backend, threads)[0]) * 1e6
+    def track_percent_of_peak(self, case: str, backend: str, threads: int) -> float:
+        return rate(needed(case, backend, threads), of_peak=True)
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    from fastconv.bench import timing
+class Memory(_Layers):
+    """Most memory of a process that imports fastconv, plans the layer and runs it."""
 
-    *_, series = timing.rounds({"": timing.calling(call)}, GFLOPS_ROUNDS)
-    return series[""].median
+    params = (("resnet-64x56-3x3", "lecture-3x3", "photo-15x15"), BACKENDS, THREADS)
+    version = "1"
+
+    def peakmem_plan(self, case: str, backend: str, threads: int) -> None:
+        needed(case, backend, threads).call()
+
+
+class TinyCall(_Layers):
+    """Seconds of a hundred calls whose sums cost less than the call itself."""
+
+    params = (("tiny-8x16",), BACKENDS, (1,))
+    version = "1"
+
+    def time_100_calls(self, case: str, backend: str, threads: int) -> None:
+        call = needed(case, backend, threads).call
+        for _ in range(MANY):
+            call()

@@ -1,46 +1,49 @@
 """pytest-benchmark over the named cases: ``pytest bench/ --benchmark-only --benchmark-group-by=param:case``.
 
-One table for each case, backends as rows. Not collected by an ordinary run of the tests. asv imports this
-file too, in environments without pytest: it is imported inside a function.
+One table for each case, backends as rows; poolings have the one row "auto". Not collected by an ordinary run of the
+tests. asv imports this file too, at old commits and without pytest: whatever it needs is imported inside functions.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import numpy as np
-
-import fastconv
-from fastconv.bench import machine
-from fastconv.bench.cases import BACKEND_NAMES, CASES, arrays, find
-
-SLOW, SLOW_NAIVE = 5e9, 1e8  # operations; beyond, one call takes seconds
+SLOW, SLOW_NAIVE = 5e9, 1e8
+"""Operations beyond which one call takes seconds, and the same for naive's loops."""
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
+    from fastconv.bench.cases import BACKEND_NAMES, CASES, STANDARD
+    from fastconv.bench.contestants import AUTO
+
+    names = {case.name for case in CASES} if metafunc.config.getoption("--cases") == "all" else STANDARD
     pairs = [
         (case.name, backend)
         for case in CASES
-        for backend in BACKEND_NAMES
-        if case.spec.flops <= (SLOW_NAIVE if backend == "naive" else SLOW)
+        if case.name in names
+        for backend in ((AUTO, *BACKEND_NAMES) if case.op == "conv" else (AUTO,))
+        if case.flops <= (SLOW_NAIVE if backend == "naive" else SLOW)
     ]
     metafunc.parametrize(("case", "backend"), pairs)
 
 
-def test_plan(benchmark: Any, case: str, backend: str) -> None:
-    problem = find(case)
-    data = arrays(problem)
-    try:
-        plan = fastconv.plan(data.w, data.x.shape, data.bias, backend=backend, **problem.options)
-    except (fastconv.UnsupportedConv, fastconv.BackendUnavailable) as error:
-        import pytest
+def test_call(benchmark: Any, case: str, backend: str) -> None:
+    import pytest
 
+    import fastconv
+    from fastconv.bench import contestants, machine
+    from fastconv.bench.cases import arrays, find
+
+    problem, threads = find(case), fastconv.get_num_threads()
+    if reason := contestants.missing(backend):
+        pytest.skip(reason)
+    try:
+        ready = contestants.ready(backend, problem, arrays(problem), threads)
+    except contestants.Refused as error:
         pytest.skip(str(error))
-    out = np.empty(plan.out_shape, plan.spec.acc_dtype)
-    benchmark(partial(plan, data.x, out=out))
+    benchmark(ready.call)
     if benchmark.stats is not None:  # None with --benchmark-disable
-        benchmark.extra_info["gflops"] = plan.spec.flops / benchmark.stats.stats.median / 1e9
-    benchmark.extra_info["algorithm"] = plan.algorithm
+        benchmark.extra_info["gflops"] = problem.flops / benchmark.stats.stats.median / 1e9
+    benchmark.extra_info["algorithm"] = ready.algorithm
     benchmark.extra_info["isa"] = machine.instruction_sets()["in_use"]
-    benchmark.extra_info["threads"] = fastconv.get_num_threads()
+    benchmark.extra_info["threads"] = threads
