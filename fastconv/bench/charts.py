@@ -1,198 +1,129 @@
-"""Charts as SVG text: pure functions of data, coloured by the page's classes, read without a script."""
+"""Charts that stretch with the table cell they stand in: bars and rows of dots, placed in percent of its width.
+
+Pure functions of data; the words stand in the table, as text of the page.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-ROW = 19
-"""Height of one bar with its label."""
+from fastconv.bench.scale import Scale
 
+NOMINAL_WIDTH = 330
+"""Width in pixels that dots are kept apart for; a narrower page lets them touch."""
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Values from ``low`` to ``high`` on pixels from ``start`` to ``end``."""
+_LANES = (0, 1, -1, 2, -2, 3, -3)
+"""Where dots that would touch go, in steps above and below the row's middle."""
 
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = True
-
-    def __call__(self, value: float) -> float:
-        if self.log:
-            part = math.log(max(value, 1e-30) / self.low) / math.log(self.high / self.low)
-        else:
-            part = (value - self.low) / (self.high - self.low)
-        return round(self.start + min(max(part, 0.0), 1.0) * (self.end - self.start), 1)
-
-    def decades(self) -> list[float]:
-        """Powers of ten within a logarithmic scale."""
-        return [
-            10.0**e for e in range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
-        ]
+_APART, _STEP, _ROW = 8.5, 8.0, 20
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One contestant: its value and quartiles, the text behind it and the one that pops up."""
+    """A value with its quartiles, of ``kind`` ours or peer, from hot or cold caches."""
 
-    label: str
-    value: float | None  # None: wrong, not timed
+    value: float
     low: float
     high: float
-    text: str
-    kind: str  # class of the bar: ours, peer, wrong
-    tip: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A point with what pops up over it."""
+    """A ratio, its verdict and what pops up over it."""
 
-    x: float
-    y: float
-    kind: str
+    value: float
+    kind: str  # ahead, behind or undecided
     tip: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A polyline of (x, y) with a name at its start."""
-
-    points: tuple[tuple[float, float], ...]
-    kind: str
-    label: str = ""
-
-
-def svg(width: float, height: float, body: Iterable[str], name: str) -> str:
-    """An image that scales with the page and says what it is."""
-    inside = "".join(body)
-    return (f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(name)}" '
-            f'style="max-width:{width:g}px">{inside}</svg>')  # fmt: skip
+def attributes(**found: str | float) -> str:
+    """As SVG has them; one that is empty is left out."""
+    return "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(value) if isinstance(value, str) else f"{value:g}"}"'
+        for name, value in found.items()
+        if value != ""
+    )
 
 
-def text(x: float, y: float, what: str, kind: str = "", anchor: str = "start") -> str:
-    at = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{x:g}" y="{y:g}"{f" class={chr(34)}{kind}{chr(34)}" if kind else ""}{at}>{escape(what)}</text>'
+def percent(value: float) -> str:
+    return f"{value:.5g}%"
 
 
-def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}"/>'
+def bar(what: Bar, scale: Scale, limit: float | None) -> str:
+    """One bar with its whisker from quartile to quartile and a tick at ``limit``; heights are the style's.
 
-
-def short(value: float) -> str:
-    """A number of three digits, with k, M or G behind it.
-
-    >>> short(0.0123), short(192.4), short(1.5e4), short(2.31e9)
-    ('0.0123', '192', '15k', '2.31G')
+    >>> bar(Bar(50, 49, 52), Scale(0, 200, 0, 100, log=False), 100)[:55]
+    '<svg class="bar" aria-hidden="true"><rect width="25%"/>'
     """
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+    low, high = scale(what.low), scale(what.high)
+    body = f'<rect width="{percent(scale(what.value))}"/>'
+    body += f'<rect class="w" x="{percent(low)}" width="{percent(high - low)}"/>'
+    return f'<svg class="bar" aria-hidden="true">{body}{_limit(scale, limit)}</svg>'
 
 
-def bars(rows: Sequence[Bar], limit: float | None, limit_name: str, name: str) -> str:
-    """Horizontal bars, fastest first, with whiskers from quartile to quartile and a dashed line at ``limit``."""
-    left, right, width = 128, 178, 520
-    top = 16 if limit else 4
-    height = top + ROW * len(rows) + 4
-    highest = max([*(row.high for row in rows if row.value is not None), limit or 0.0, 1e-9])
-    scale = Scale(0.0, highest, left, left + width - left - right, log=False)
-    body = []
-    if limit:
-        x = scale(limit)
-        body += [line(x, top - 2, x, height, "limit"), text(x, 11, limit_name, "small", "middle")]
-    for number, row in enumerate(rows):
-        y = top + ROW * number
-        body.append(f'<g class="{row.kind}"><title>{escape(row.tip)}</title>')
-        body.append(text(left - 6, y + 13, row.label, "label", "end"))
-        if row.value is None:
-            body.append(text(left + 2, y + 13, row.text, "wrong"))
-        else:
-            end = scale(row.value)
-            body.append(f'<rect x="{left}" y="{y + 3}" width="{round(end - left, 1):g}" height="{ROW - 6}" rx="1.5"/>')
-            middle = y + ROW / 2
-            body.append(line(scale(row.low), middle, scale(row.high), middle, "whisker"))
-            body.append(text(max(end, scale(row.high)) + 5, y + 13, row.text, "value"))
-        body.append("</g>")
-    return svg(width, height, body, name)
+def no_bar(scale: Scale, limit: float | None) -> str:
+    """The place of a bar that is not there."""
+    return f'<svg class="bar" aria-hidden="true">{_limit(scale, limit)}</svg>'
 
 
-def dots_by_row(rows: Sequence[tuple[str, Sequence[Dot], float, str]], name: str) -> str:
-    """Ratios on a logarithmic axis: a row a group with its dots, a bar at the mean and a text at the end."""
-    left, width, top, step = 120, 760, 22, 22
-    values = [dot.x for _, dots, _, _ in rows for dot in dots] or [1.0]
-    low, high = min(0.5, *values) / 1.15, max(2.0, *values) * 1.15
-    scale = Scale(low, high, left, width - 178)
-    height = top + step * len(rows) + 6
-    body = []
-    for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100):
-        if low <= tick <= high:
-            body.append(line(scale(tick), top - 4, scale(tick), height, "one" if tick == 1 else "grid"))
-            body.append(text(scale(tick), 12, f"{tick:g}", "small", "middle"))
-    for number, (group, dots, mean, note) in enumerate(rows):
-        y = top + step * number + step / 2
-        body.append(text(left - 8, y + 4, group, "label", "end"))
-        body.append(line(scale(mean), y - 8, scale(mean), y + 8, "mean"))
-        body += [_circle(scale(dot.x), y, dot) for dot in dots]
-        body.append(text(width - 170, y + 4, note, "value"))
-    return svg(width, height, body, name)
+def _limit(scale: Scale, limit: float | None) -> str:
+    return f'<rect class="l" x="{percent(scale(limit))}"/>' if limit else ""
 
 
-def _circle(x: float, y: float, dot: Dot, radius: float = 4) -> str:
-    title = f"<title>{escape(dot.tip)}</title>"
-    return f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" class="{dot.kind}">{title}</circle>'
+def ratio_scale(values: Sequence[float]) -> Scale:
+    """A logarithmic scale in percent with 1 on it and room at both ends for a dot."""
+    low, high = max(min([0.5, *values]), 1e-3), min(max([2.0, *values]), 1e3)
+    room = (high / low) ** 0.04
+    return Scale(low / room, high * room, 0, 100)
 
 
-def plane(lines: Sequence[Line], dots: Sequence[Dot], titles: tuple[str, str], name: str,
-          size: tuple[float, float] = (540, 380)) -> str:  # fmt: skip
-    """Lines and dots on two logarithmic axes."""
-    width, height = size
-    xs = [dot.x for dot in dots] + [x for one in lines for x, _ in one.points]
-    ys = [dot.y for dot in dots] + [y for one in lines for _, y in one.points]
-    across = Scale(min(xs) / 1.4, max(xs) * 1.4, 58, width - 12)
-    up = Scale(min(ys) / 1.4, max(ys) * 1.4, height - 40, 12)
-    body = []
-    for tick in across.decades():
-        body.append(line(across(tick), 12, across(tick), height - 40, "grid"))
-        body.append(text(across(tick), height - 25, short(tick), "small", "middle"))
-    for tick in up.decades():
-        body.append(line(58, up(tick), width - 12, up(tick), "grid"))
-        body.append(text(52, up(tick) + 4, short(tick), "small", "end"))
-    body.append(text((58 + width) / 2, height - 6, titles[0], "small", "middle"))
-    middle = (height - 28) / 2
-    body.append(f'<text transform="translate(12 {middle:g}) rotate(-90)" class="small" text-anchor="middle">'
-                f"{escape(titles[1])}</text>")  # fmt: skip
-    for one in lines:
-        points = " ".join(f"{across(x):g},{up(y):g}" for x, y in one.points)
-        body.append(f'<polyline points="{points}" class="{one.kind}"/>')
-    for one in lines:  # names above all lines
-        x, y = one.points[0]
-        if one.label:
-            body.append(text(across(x) + 2, up(y) - 4, one.label, "small"))
-    for dot in dots:
-        body.append(_circle(across(dot.x), up(dot.y), dot))
-    return svg(width, height, body, name)
+def ratio_axis(scale: Scale, name: str) -> str:
+    """The numbers above rows of dots."""
+    texts = [f'<text x="{percent(scale(tick))}" y="14">{tick:g}</text>' for tick in scale.ticks()]
+    return f'<svg class="axis" role="img" aria-label="{escape(name)}">{"".join(texts)}</svg>'
 
 
-def spark(values: Sequence[float | None], tips: Sequence[str], name: str) -> str:
-    """A small curve over commits, from zero; gaps where a commit has no value."""
-    width, height = 230, 54
-    known = [value for value in values if value is not None]
-    up = Scale(0.0, max(known) * 1.1 or 1.0, height - 4, 4, log=False)
-    step = (width - 20) / max(len(values) - 1, 1)
-    body, run = [], []
-    for number, value in enumerate([*values, None]):
-        if value is not None:
-            run.append((round(10 + number * step, 1), up(value)))
-        elif run:
-            body.append(f'<polyline points="{" ".join(f"{x:g},{y:g}" for x, y in run)}" class="curve"/>')
-            run = []
-    for number, (value, tip) in enumerate(zip(values, tips, strict=True)):
-        if value is not None:
-            body.append(_circle(round(10 + number * step, 1), up(value), Dot(0, 0, "ours", tip), 3))
-    return svg(width, height, body, name)
+def dots(found: Sequence[Dot], mean: float, scale: Scale, name: str) -> str:
+    """A row of dots on a logarithmic axis with a bar at their mean; dots that would touch move up and down."""
+    lanes = _lanes([scale(dot.value) * NOMINAL_WIDTH / 100 for dot in found])
+    height = _ROW + _STEP * 2 * max([0, *map(abs, lanes)])
+    body = [f'<rect class="{"one" if tick == 1 else "g"}" x="{percent(scale(tick))}"/>' for tick in scale.ticks()]
+    body.append(f'<rect class="mean" x="{percent(scale(mean))}"/>')
+    for dot, lane in zip(found, lanes, strict=True):
+        y = height / 2 - lane * _STEP
+        body.append(f"<g{attributes(class_=dot.kind)}><title>{escape(dot.tip)}</title>{_mark(dot, scale, y)}</g>")
+    return (f'<svg class="dots" height="{height:g}" role="img" aria-label="{escape(name)}">'
+            f"{''.join(body)}</svg>")  # fmt: skip
+
+
+def _mark(dot: Dot, scale: Scale, y: float) -> str:
+    """Round if not behind, a square on its corner if behind: the verdict does not hang on colour alone."""
+    x = percent(scale(dot.value))
+    if dot.kind == "behind":
+        return f'<rect x="{x}" y="{y - 3.5:g}" width="7" height="7"/>'
+    return f'<circle cx="{x}" cy="{y:g}" r="4"/>'
+
+
+def _lanes(places: Sequence[float]) -> list[int]:
+    """A lane for each place, the middle one where it is free."""
+    taken: list[tuple[float, int]] = []
+    result = [0] * len(places)
+    for number in sorted(range(len(places)), key=lambda n: places[n]):
+        place = places[number]
+        free = (lane for lane in _LANES if all(place - x > _APART for x, used in taken if used == lane))
+        result[number] = next(free, 0)
+        taken.append((place, result[number]))
+    return result
+
+
+def tally(counts: Sequence[tuple[str, int]], name: str) -> str:
+    """One bar of all counts, each a piece of its kind."""
+    total, at, pieces = max(sum(count for _, count in counts), 1), 0.0, []
+    for kind, count in counts:
+        width = 100 * count / total
+        if count:
+            pieces.append(f'<rect class="{kind}" x="{percent(at)}" width="{percent(width)}"/>')
+        at += width
+    return f'<svg class="tally" role="img" aria-label="{escape(name)}">{"".join(pieces)}</svg>'

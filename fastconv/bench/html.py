@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
-from fastconv.bench import charts, style
-from fastconv.bench.charts import Bar, Dot, Line, short
+from fastconv.bench import html_cases, html_history, html_summary, planes, style
 from fastconv.bench.history import Track
-from fastconv.bench.report import ALL, Document, headline
-
-OPEN_CASES = 40
-"""Up to this many cases the bars of all are unfolded."""
-
-MOST_TRACKS = 60
-"""So many curves of the history are drawn, the newest and longest first; beyond, a page is no longer looked at."""
+from fastconv.bench.html_cases import Key, Row, counted
+from fastconv.bench.planes import Mark, Roof, Series
+from fastconv.bench.report import Document, headline
+from fastconv.bench.scale import quantity
 
 _ROOF_AXES = "operations per byte", "GFLOP/s"
 _SIZE_AXES = "operations of the direct algorithm", "milliseconds"
-
-Row = dict[str, Any]
 
 
 def page(report: Document, history: Sequence[Track] = ()) -> str:
@@ -28,8 +21,11 @@ def page(report: Document, history: Sequence[Track] = ()) -> str:
 
     ``history`` comes from `fastconv.bench.history.read`.
     """
-    parts = [_head(report), *_summary(report), *_cases(report), *_rooflines(report), *_sizes(report), _history(history),
-             _absent(report)]  # fmt: skip
+    entries: dict[Key, list[Row]] = {}
+    for entry in report["entries"]:
+        entries.setdefault((entry["case"], entry["threads"], entry["cache"]), []).append(entry)
+    parts = [_head(report), *html_summary.section(report), *_rooflines(report, entries), *_sizes(report, entries),
+             *html_cases.section(report, entries), *html_history.section(history), _absent(report)]  # fmt: skip
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -39,224 +35,149 @@ def page(report: Document, history: Sequence[Track] = ()) -> str:
     )
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count != 1)}"
-
-
 def _head(report: Document) -> str:
-    rows = []
-    for threads, found in report["probes"].items():
-        if found["fma_gflops"] is not None:
-            levels = "".join(f"<td>{level['gbs']:.0f}</td>" for level in found["bandwidth"].values())
-            rows.append(f"<tr><th>{_threads(int(threads))}</th><td>{found['fma_gflops']:.0f}</td>{levels}</tr>")
-    names = next((list(found["bandwidth"]) for found in report["probes"].values() if found["bandwidth"]), [])
-    heads = "".join(f"<th>{escape(name)}, GB/s</th>" for name in names)
-    probes = f"<table><tr><th></th><th>multiply-adds, GFLOP/s</th>{heads}</tr>{''.join(rows)}</table>" if rows else ""
-    rivals = [c for c in report["contestants"] if c["kind"] == "peer"]
-    who = "".join(
-        f"<li><b>{escape(c['title'])}</b> {escape(c['version'])}: {escape(c['setting'])}</li>" for c in rivals
-    )
-    how = f"<details><summary>{len(rivals)} rivals and how they are set</summary><ul>{who}</ul></details>" * bool(who)
+    links = (("summary", "Against the best rival"), ("roofline", "Roofline"), ("size", "Time against size"),
+             ("cases", "Case by case"), ("history", "History"), ("absent", "Not here"))  # fmt: skip
+    places = "".join(f'<a href="#{name}">{title}</a>' for name, title in links if name != "absent" or report["absent"])
+    caches = ", ".join(f"{name} {size}" for name, size in report["machine"]["caches"].items())
     return (
-        f'<h1>How fast is fastconv?</h1><p class="lead">{escape(headline(report))}</p>'
-        f"<p>{len(report['cases'])} cases, {report['rounds']} interleaved rounds. "
-        '<b class="ours">Blue</b> is fastconv, '
-        '<b class="peer">grey</b> is somebody else. Speed counts the operations of the direct algorithm, so one that '
-        "needs fewer may pass the dashed line, the machine's peak. Point at anything for its numbers.</p>"
-        f"{probes}{how}"
+        f'<header><h1>How fast is fastconv?</h1><p class="lead">{escape(headline(report))}'
+        f"{f'; caches {escape(caches)}' if caches else ''}</p><nav>{places}</nav></header>"
+        f'<p class="how">{counted(len(report["cases"]), "case")}, {counted(report["rounds"], "interleaved round")}, '
+        f"{' and '.join(map(str, report['threads']))} {'threads' if report['threads'] != [1] else 'thread'}: "
+        '<b class="ours">blue and round</b> is fastconv, <b class="peer">grey and square</b> is somebody else, '
+        '<b class="behind">orange</b> is a loss. Speed counts the operations of the direct algorithm, so one that '
+        "needs fewer may pass the dashed line, the machine's measured peak; point at anything for its numbers.</p>"
+        f"{_probes(report)}{_rivals(report)}"
     )
 
 
-def _summary(report: Document) -> Iterator[str]:
-    yield '<section id="summary"><h2>Against the best rival</h2>'
-    if not report["duels"]:
-        yield "<p>Nobody else took part; <code>fastconv bench --peers all</code> asks everybody who is installed.</p>"
-    group_of = {case["name"]: case["group"] for case in report["cases"]}
-    first = next((d["contestant"] for d in report["duels"]), None)
-    for threads in report["threads"]:
-        for cache in report["caches"]:
-            key = (threads, cache, first)
-            duels = [d for d in report["duels"] if (d["threads"], d["cache"], d["contestant"]) == key]
-            groups = {g["group"]: g for g in report["groups"] if (g["threads"], g["cache"], g["contestant"]) == key}
-            if not duels:
-                continue
-            rows = []
-            for name in [*(name for name in groups if name != ALL), ALL]:
-                dots = [Dot(d["ratio"], 0, d["verdict"], _duel(d)) for d in duels if name in (ALL, group_of[d["case"]])]
-                group = groups[name]
-                note = f"{group['geometric_mean']:.2f} mean, {group['worst']:.2f} worst"
-                rows.append((name, dots, group["geometric_mean"], note))
-            counts = ", ".join(f"{groups[ALL][v]} {v}" for v in ("ahead", "behind", "undecided"))
-            title = f"{_threads(threads)}, {cache} caches: time of the best rival over fastconv's {first}"
-            yield f"<h3>{escape(title)}</h3><p>Right of 1 fastconv is faster: {counts}.</p>"
-            yield charts.dots_by_row(rows, title)
-    yield "</section>"
+def _probes(report: Document) -> str:
+    """What the machine was measured to do."""
+    found = {threads: probes for threads, probes in report["probes"].items() if probes["fma_gflops"] is not None}
+    names = list(dict.fromkeys(name for probes in found.values() for name in probes["bandwidth"]))
+    if not found:
+        return ""
+    rows = []
+    for threads, probes in found.items():
+        levels = [probes["bandwidth"].get(name) for name in names]
+        cells = "".join(f"<td>{level['gbs']:.0f} GB/s</td>" if level else "<td></td>" for level in levels)
+        rows.append(f"<tr><th>{counted(int(threads), 'thread')}</th><td>{probes['fma_gflops']:.0f} GFLOP/s</td>"
+                    f"{cells}</tr>")  # fmt: skip
+    heads = "".join(f"<th>{escape(name)}</th>" for name in ("measured", "multiply-adds", *names))
+    return f'<div class="wide"><table class="probes"><thead><tr>{heads}</tr></thead>{"".join(rows)}</table></div>'
 
 
-def _duel(duel: Row) -> str:
-    return (f"{duel['case']}: {duel['rival']} takes {duel['ratio']:.2f} [{duel['low']:.2f}, {duel['high']:.2f}] times "
-            f"as long; {duel['verdict']}")  # fmt: skip
-
-
-def _cases(report: Document) -> Iterator[str]:
-    yield '<section id="cases"><h2>Case by case</h2>'
-    unfolded = " open" * (len(report["cases"]) <= OPEN_CASES)
-    kinds = {c["name"]: c["kind"] for c in report["contestants"]}
-    for case in report["cases"]:
-        yield f'<details{unfolded} id="bars-{escape(case["name"])}"><summary><b>{escape(case["name"])}</b> '
-        yield f"<code>{escape(case['layer'])}</code></summary>"
-        flops, size = short(case["flops"]), short(case["bytes"])
-        yield f'<p class="small">{escape(case["source"])}. {flops} operations, {size} bytes.</p><div class="pair">'
-        for threads in report["threads"]:
-            for cache in report["caches"]:
-                rows = [
-                    e
-                    for e in report["entries"]
-                    if (e["case"], e["threads"], e["cache"]) == (case["name"], threads, cache)
-                ]
-                yield f"<figure><figcaption>{_threads(threads)}{', cold caches' * (cache == 'cold')}</figcaption>"
-                yield _bars(case, rows, kinds, report["probes"].get(str(threads)))
-                yield "</figure>"
-        yield "</div></details>"
-    yield "</section>"
-
-
-def _bars(case: Row, rows: list[Row], kinds: dict[str, str], probes: Row | None) -> str:
-    conv = case["op"] == "conv"
-    amount, unit = (case["flops"], "GFLOP/s") if conv else (case["bytes"], "GB/s")
-    percent = "percent_of_peak" if conv else "percent_of_bandwidth"
-    made = []
-    for row in sorted(rows, key=lambda row: row["median_seconds"] or float("inf")):
-        kind = "ours" if kinds.get(row["contestant"]) == "backend" else "peer"
-        seconds = row["median_seconds"]
-        if seconds is None:
-            error = "not a number" if row["error"] is None else f"{row['error']:.1e}"
-            made.append(Bar(row["contestant"], None, 0, 0, f"wrong: error {error}", kind, "not timed"))
-            continue
-        slow, fast = (amount / quartile / 1e9 for quartile in row["quartile_seconds"][::-1])
-        share = "" if row[percent] is None else f" · {row[percent]:.0f} %"
-        mark = " !" * row["disturbed"]
-        speed = amount / seconds / 1e9
-        note = f"{speed:.3g} · {_time(seconds)}{share}{mark}"
-        made.append(Bar(row["contestant"], speed, slow, fast, note, kind, _tip(row, unit)))
-    limit = (probes or {}).get("fma_gflops") if conv else None
-    return charts.bars(
-        made, limit, f"peak {limit:.0f}" if limit else "", f"{unit} of each contestant on {case['name']}"
+def _rivals(report: Document) -> str:
+    """Everybody who took part, with version and setting."""
+    who = "".join(
+        f'<li><b class="{_kind(c["kind"])}">{escape(c["name"])}</b> {escape(c["title"])} {escape(c["version"])}'
+        f' <span class="small">{escape(c["setting"])}</span></li>'
+        for c in report["contestants"]
     )
+    count = counted(len(report["contestants"]), "contestant")
+    return f'<details class="who"><summary>{count} and how they are set</summary><ul>{who}</ul></details>'
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+def _kind(kind: str) -> str:
+    return "ours" if kind == "backend" else "peer"
 
 
-def _tip(row: Row, unit: str) -> str:
-    sizes = [f"{name} {row[key] / 2**20:.1f} MiB" for name, key in
-             (("workspace", "workspace_bytes"), ("memory", "peak_memory_bytes")) if row[key] is not None]  # fmt: skip
-    parts = [row["contestant"], row["algorithm"], unit, f"{sum(row['kept'])} of {len(row['kept'])} rounds count",
-             f"error {row['error']:.1e} of {row['error_allowed']:.1e} allowed", *sizes,
-             "hardly a quiet round" * row["disturbed"]]  # fmt: skip
-    return ", ".join(filter(None, parts))
-
-
-def _fastest(report: Document, threads: int, kind: str) -> Iterator[tuple[Row, Row]]:
-    """Each case with the fastest entry of one kind, hot caches."""
+def _fastest(report: Document, entries: dict[Key, list[Row]], threads: int, kind: str) -> Iterator[tuple[Row, Row]]:
+    """Each case with the fastest entry of one kind; from hot caches, or cold ones if the run has no others."""
     kinds = {c["name"]: c["kind"] for c in report["contestants"]}
     for case in report["cases"]:
         rows = [
-            e
-            for e in report["entries"]
-            if (e["case"], e["threads"], e["cache"]) == (case["name"], threads, "hot")
-            and kinds.get(e["contestant"]) == kind
-            and e["median_seconds"] is not None
+            row
+            for row in entries.get((case["name"], threads, report["caches"][0]), [])
+            if kinds[row["contestant"]] == kind and row["median_seconds"] is not None
         ]
         if rows:
             yield case, min(rows, key=lambda row: float(row["median_seconds"]))
 
 
-def _rooflines(report: Document) -> Iterator[str]:
-    yield '<section id="roofline"><h2>Roofline</h2><p>Operations of the direct algorithm for each byte of x, w and '
-    yield "result, against speed: the fastest of fastconv and the fastest rival of each case. The lines are what the "
-    yield 'machine was measured to do: slanted by bandwidth, level by multiply-adds.</p><div class="pair">'
+def _rooflines(report: Document, entries: dict[Key, list[Row]]) -> Iterator[str]:
+    yield '<section id="roofline"><h2>Roofline</h2><p>Each case twice: the fastest of fastconv and the fastest rival. '
+    yield "To the right a case computes more for each byte of x, w and result. The lines are what the machine was "
+    yield f'measured to do, {report["caches"][0]} caches.</p><div class="pair">'
     for threads in report["threads"]:
-        dots: list[Dot] = []
-        at: dict[str, list[tuple[float, float]]] = {}
-        for kind, colour in (("peer", "peer"), ("backend", "ours")):
-            for case, row in _fastest(report, threads, kind):
-                speed, intensity = case["flops"] / row["median_seconds"] / 1e9, case["flops"] / case["bytes"]
-                tip = f"{case['name']}: {row['contestant']}, {speed:.3g} GFLOP/s"
-                dots.append(Dot(intensity, speed, colour, tip))
-                at.setdefault(case["name"], []).append((intensity, speed))
-        if dots:
-            gaps = [Line(tuple(pair), "gap") for pair in at.values() if len(pair) > 1]
-            name = f"roofline, {_threads(threads)}"
-            yield f'<figure id="roofline-{threads}"><figcaption>{_threads(threads)}</figcaption>'
-            yield charts.plane([*gaps, *_roofs(report["probes"].get(str(threads)), dots)], dots, _ROOF_AXES, name)
-            yield "</figure>"
+        marks = []
+        for kind in ("peer", "backend"):
+            for case, row in _fastest(report, entries, threads, kind):
+                speed = case["flops"] / row["median_seconds"] / 1e9
+                tip = f"{case['name']}: {row['contestant']}, {quantity(speed, 'GFLOP/s')}"
+                marks.append(Mark(case["flops"] / case["bytes"], speed, _kind(kind), tip, case["name"]))
+        name = counted(threads, "thread")
+        yield f'<figure id="roofline-{threads}"><figcaption>{name}</figcaption>'
+        if marks:
+            yield planes.roofline(marks, _roofs(report["probes"].get(str(threads))), _ROOF_AXES, f"roofline, {name}")
+        else:
+            yield "<p>No result was right.</p>"
+        yield "</figure>"
     yield "</div></section>"
 
 
-def _roofs(probes: Row | None, dots: Sequence[Dot]) -> list[Line]:
+def _roofs(probes: Row | None) -> list[Roof]:
     if probes is None or probes["fma_gflops"] is None:
         return []
-    low, high, peak = min(dot.x for dot in dots) / 1.3, max(dot.x for dot in dots) * 1.3, probes["fma_gflops"]
-    result = [Line(((low, peak), (high, peak)), "roof", f"multiply-adds {peak:.0f} GFLOP/s")]
-    for name, level in probes["bandwidth"].items():
-        end = min(high, peak / level["gbs"])
-        if end > low:
-            line = ((low, low * level["gbs"]), (end, end * level["gbs"]))
-            result.append(Line(line, "roof", f"{name} {level['gbs']:.0f} GB/s"))
-    return result
+    peak = probes["fma_gflops"]
+    levels = sorted(probes["bandwidth"].items(), key=lambda item: float(item[1]["gbs"]))
+    named = [Roof(f"{name} {level['gbs']:.0f} GB/s", peak, level["gbs"]) for name, level in levels]
+    return [Roof(f"multiply-adds {peak:.0f} GFLOP/s", peak), *named]
 
 
-def _sizes(report: Document) -> Iterator[str]:
-    yield '<section id="size"><h2>Time against size</h2><p>Left is what a call costs before it computes anything.</p>'
-    yield '<div class="pair">'
-    kinds = {c["name"]: c["kind"] for c in report["contestants"]}
-    flops = {case["name"]: case["flops"] for case in report["cases"]}
+def _sizes(report: Document, entries: dict[Key, list[Row]]) -> Iterator[str]:
+    yield '<section id="size"><h2>Time against size</h2><p>Every contestant on every case. Left of all stand the '
+    yield "times of each one's smallest case, where a call costs more than its sums. Point at a name to see its "
+    yield 'points; large ones are the fastest of their kind.</p><div class="pair">'
     for threads in report["threads"]:
-        dots = []
-        for row in report["entries"]:
-            if row["threads"] == threads and row["cache"] == "hot" and row["median_seconds"] is not None:
-                tip = f"{row['contestant']} on {row['case']}: {_time(row['median_seconds'])}"
-                colour = "ours" if kinds.get(row["contestant"]) == "backend" else "peer"
-                dots.append(Dot(flops[row["case"]], row["median_seconds"] * 1e3, colour, tip))
-        dots.sort(key=lambda dot: dot.kind == "ours")  # ours above the others
-        if dots:
-            yield f'<figure id="size-{threads}"><figcaption>{_threads(threads)}</figcaption>'
-            yield charts.plane([], dots, _SIZE_AXES, f"time against size, {_threads(threads)}")
-            yield "</figure>"
+        best = {
+            (case["name"], row["contestant"])
+            for kind in ("peer", "backend")
+            for case, row in _fastest(report, entries, threads, kind)
+        }
+        name = counted(threads, "thread")
+        yield f'<figure id="size-{threads}"><figcaption>{name}</figcaption>'
+        found = list(_series(report, entries, threads, best))
+        probes = report["probes"].get(str(threads))
+        peak = probes and probes["fma_gflops"]
+        roof = Roof("all of it at the peak", peak, 1e-6 / peak) if peak else None
+        yield planes.sizes(found, roof, _SIZE_AXES, f"time against size, {name}") if found else "<p>Nothing timed.</p>"
+        yield "</figure>"
     yield "</div></section>"
 
 
-def _history(history: Sequence[Track]) -> str:
-    if not history:
-        return ('<section id="history"><h2>History</h2><p>There are no results of asv here; '
-                "<code>asv run main~5..main</code> makes them.</p></section>")  # fmt: skip
-    commits = {(point.date, point.commit) for track in history for point in track.points}
-    order = [commit for _, commit in sorted(commits)]
-    shown = sorted(history, key=lambda track: -len(track.points))[:MOST_TRACKS]
-    parts = []
-    for track in sorted(shown, key=lambda track: (track.benchmark, track.parameters)):
-        at = {point.commit: point.value for point in track.points}
-        tips = [f"{commit}: {at[commit]:.4g} {track.unit}" if commit in at else "" for commit in order]
-        name = f"{track.benchmark} {track.parameters}"
-        curve = charts.spark([at.get(commit) for commit in order], tips, name)
-        last = f"{track.points[-1].value:.3g} {escape(track.unit)}"
-        parts.append(f"<figure>{curve}<figcaption>{escape(track.benchmark.rpartition('.')[2])} "
-                     f"{escape(track.parameters)}: {last}</figcaption></figure>")  # fmt: skip
-    rest = f" {len(history) - len(shown)} more are in asv's own pages." * (len(history) > len(shown))
-    lead = f"{len(order)} commits, old to new, each curve from zero.{rest}"
-    return f'<section id="history"><h2>History</h2><p>{lead}</p><div class="sparks">{"".join(parts)}</div></section>'
+def _series(
+    report: Document, entries: dict[Key, list[Row]], threads: int, best: set[tuple[str, str]]
+) -> Iterator[Series]:
+    """The points of each contestant by size, ours last so that they lie on top."""
+    flops = {case["name"]: case["flops"] for case in report["cases"]}
+    by_name: dict[str, list[Row]] = {}
+    for case in flops:
+        for row in entries.get((case, threads, report["caches"][0]), []):
+            if row["median_seconds"] is not None:
+                by_name.setdefault(row["contestant"], []).append(row)
+    for c in sorted(report["contestants"], key=lambda c: str(c["kind"]), reverse=True):
+        rows = sorted(by_name.get(c["name"], []), key=lambda row: (flops[row["case"]], row["median_seconds"]))
+        marks = tuple(
+            Mark(flops[row["case"]], row["median_seconds"] * 1e3,
+                 _kind(c["kind"]) + " faint" * ((row["case"], c["name"]) not in best),
+                 f"{c['name']} on {row['case']}: {quantity(row['median_seconds'], 'seconds')}")
+            for row in rows
+        )  # fmt: skip
+        if marks:
+            yield Series(c["name"], _kind(c["kind"]), marks)
 
 
 def _absent(report: Document) -> str:
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Who took part in nothing, and who left out which cases."""
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
     for row in report["absent"]:
-        reasons.setdefault((row["contestant"], row["because"]), []).append(row["case"])
+        reasons.setdefault((row["contestant"], row["because"]), {})[row["case"]] = None
     items = "".join(
         f"<li><b>{escape(name)}</b>: {escape(because)}"
-        + (f" ({escape(', '.join(cases))})" if all(cases) else "")
+        + (f' <span class="small">({escape(", ".join(cases))})</span>' if all(cases) else "")
         + "</li>"
         for (name, because), cases in reasons.items()
     )
-    return f'<section id="absent"><h2>Not here</h2><ul class="small">{items}</ul></section>' if items else ""
+    return f'<section id="absent"><h2>Not here</h2><ul>{items}</ul></section>' if items else ""
