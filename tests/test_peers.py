@@ -15,6 +15,7 @@ README = Path(__file__).parent.parent / "bench" / "README.md"
 
 LAYERS = {
     "3x3": "ic8ih12oc16k3p1",
+    "large-tiles": "ic32ih48oc32k3p1",
     "stride": "ic6ih15oc8k3s2p1",
     "stem": "ic3ih31oc16k7s2p3",
     "dilation": "ic4ih14oc8k3p2d2",
@@ -27,6 +28,7 @@ LAYERS = {
     "strides": "ic4ih15iw13oc8kh3kw5sh3sw2pt1pb1pl2pr2",
     "dilations": "ic4ih15iw13oc8k3dh1dw2pt1pb1pl2pr2",
     "filter": "ih20iw33k5p2",
+    "even-filter": "ih20iw33kh4kw6pt1pb2pl3pr2",
     "one-channel": "ih20iw33oc3k5",
     "1-D": "ic4iw50oc8k5s2p2",
     "1-D-causal": "ic4iw50oc8k2d8pl8",
@@ -44,31 +46,19 @@ SMALL = [
     PoolCase("avg-whole", "ic6ih7k7", "test", "test", "avg_pool"),
 ]
 
+POOLS = {"max", "max-1-D", "max-3-D", "avg", "avg-whole"}
 TAKES = {  # what must not be refused
-    "torch": {*LAYERS, "no-bias", "max", "max-1-D", "max-3-D", "avg", "avg-whole"},
-    "torch-nhwc": {*LAYERS, "no-bias", "max", "avg"},
-    "torch-frozen": {*LAYERS},
-    "onnxruntime": {*LAYERS, "no-bias", "max", "max-1-D", "max-3-D", "avg", "avg-whole"},
-    "openvino": {*LAYERS, "no-bias", "max", "max-1-D", "max-3-D", "avg", "avg-whole"},
-    "ncnn": {*LAYERS, "no-bias", "max", "avg-whole"} - {"batch"},
-    "mnn": {
-        "3x3",
-        "stride",
-        "stem",
-        "dilation",
-        "depthwise",
-        "1x1",
-        "batch",
-        "filter",
-        "no-bias",
-        "rectangular",
-        "strides",
-        "dilations",
-    },  # fmt: skip
-    "opencv": {"filter"},
-    "scipy-ndimage": {"filter", "1-D-filter"},
-    "scipy-oaconvolve": {"filter", "1-D-filter"},
-    "jax": {*LAYERS, "no-bias", "max", "max-1-D", "max-3-D", "avg", "avg-whole"},
+    "torch": {*LAYERS, "no-bias", *POOLS},
+    "torch-nhwc": {*LAYERS, "no-bias", *POOLS},
+    "torch-frozen": {*LAYERS, "no-bias", *POOLS},
+    "onnxruntime": {*LAYERS, "no-bias", *POOLS},
+    "openvino": {*LAYERS, "no-bias", *POOLS},
+    "ncnn": {*LAYERS, "no-bias", *POOLS} - {"batch", "avg"},
+    "mnn": {*LAYERS, "no-bias", *POOLS},
+    "opencv": {"filter", "even-filter"},
+    "scipy-ndimage": {"filter", "even-filter", "1-D-filter"},
+    "scipy-oaconvolve": {"filter", "even-filter", "1-D-filter"},
+    "jax": {*LAYERS, "no-bias", *POOLS},
 }
 
 

@@ -14,14 +14,11 @@ from fastconv import registry
 from fastconv.bench import peers, reference
 from fastconv.bench.case import AnyCase, Arrays, Case, PoolCase
 from fastconv.bench.machine import unavailable
+from fastconv.bench.peers.peer import RIVAL_ERROR
 from fastconv.errors import UnsupportedConv
 
 AUTO = "auto"
 """The contestant that is `backend="auto"`: what a user gets who does not choose."""
-
-RIVAL_ERROR = 1e-4
-"""Largest difference of who promises nothing, over the reference's largest value: ten times what float32 Winograd of
-512 channels shows (1e-5), a tenth of what bfloat16 would; who is beyond computes something else and is not timed."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
                      "FASTCONV_NUM_THREADS")  # fmt: skip

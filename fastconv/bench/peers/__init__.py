@@ -35,4 +35,9 @@ def missing(peer: Peer) -> str | None:
 
 def version(peer: Peer) -> str:
     """What is installed, without loading it."""
-    return importlib.metadata.version(peer.distribution)
+    for name in peer.distribution.split():
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.bench.case import AnyCase, Arrays
-from fastconv.bench.peers.peer import Call, NotOffered, Peer, single_filter
+from fastconv.bench.peers.peer import Call, NotOffered, Peer, aligned, single_filter
 
 
 def _bias(data: Arrays) -> float:
@@ -19,25 +19,27 @@ def _opencv(case: AnyCase, data: Arrays, threads: int) -> Call:
     import cv2
 
     cv2.setNumThreads(threads)
-    x, w, delta = data.x[0, 0], np.ascontiguousarray(data.w[0, 0]), _bias(data)
-    out: np.ndarray = np.empty(x.shape, x.dtype)
+    x, w, delta = aligned(data.x[0, 0]), aligned(data.w[0, 0]), _bias(data)
+    out = aligned(np.zeros_like(x))
+    anchor = (spec.padding[1][0], spec.padding[0][0])
 
     def call() -> np.ndarray:
-        cv2.filter2D(x, cv2.CV_32F, w, dst=out, delta=delta, borderType=cv2.BORDER_CONSTANT)
+        cv2.filter2D(x, cv2.CV_32F, w, out, anchor, delta, cv2.BORDER_CONSTANT)
         return out.reshape(case.out_shape)
 
     return call
 
 
 def _ndimage(case: AnyCase, data: Arrays, threads: int) -> Call:
-    single_filter(case)
+    spec = single_filter(case)
     from scipy import ndimage
 
-    x, w, bias = data.x[0, 0], data.w[0, 0], np.float32(_bias(data))
-    out: np.ndarray = np.empty(x.shape, x.dtype)
+    x, w, bias = aligned(data.x[0, 0]), data.w[0, 0], np.float32(_bias(data))
+    out = aligned(np.zeros_like(x))
+    origin = [before - k // 2 for k, (before, _) in zip(spec.kernel_size, spec.padding, strict=True)]
 
     def call() -> np.ndarray:
-        ndimage.correlate(x, w, output=out, mode="constant")
+        ndimage.correlate(x, w, output=out, mode="constant", origin=origin)
         np.add(out, bias, out=out)
         return out.reshape(case.out_shape)
 
@@ -45,14 +47,15 @@ def _ndimage(case: AnyCase, data: Arrays, threads: int) -> Call:
 
 
 def _oaconvolve(case: AnyCase, data: Arrays, threads: int) -> Call:
-    single_filter(case)
+    spec = single_filter(case)
     from scipy import fft, signal
 
-    x, w, bias = data.x[0, 0], np.flip(data.w[0, 0]), np.float32(_bias(data))
+    x, w, bias = aligned(data.x[0, 0]), aligned(np.flip(data.w[0, 0])), np.float32(_bias(data))
+    middle = tuple(slice(after, after + size) for size, (_, after) in zip(x.shape, spec.padding, strict=True))
 
     def call() -> np.ndarray:
         with fft.set_workers(threads):
-            result: np.ndarray = signal.oaconvolve(x, w, mode="same")
+            result: np.ndarray = signal.oaconvolve(x, w, mode="full")[middle]
         result += bias
         return result[None, None]
 
@@ -63,11 +66,11 @@ PEERS = (
     Peer(
         name="opencv",
         title="OpenCV filter2D",
-        distribution="opencv-python-headless",
+        distribution="opencv-python-headless opencv-python opencv-contrib-python-headless opencv-contrib-python",
         modules=("cv2",),
         setting=(
-            "one float32 plane into a given array, bias as delta, its own threads; it changes to Fourier "
-            "transforms for large filters by itself"
+            "one float32 plane into a given array, bias as delta, for results of the input's size; its own threads; "
+            "from about 11x11 on it takes Fourier transforms by itself"
         ),
         prepare=_opencv,
     ),

@@ -14,6 +14,10 @@ from fastconv.spec import ConvSpec
 Call = Callable[[], np.ndarray]
 """One full call, NumPy arrays in and out; the result has the case's shape, and may be overwritten by the next."""
 
+RIVAL_ERROR = 1e-4
+"""Largest difference of who promises nothing, over the reference's largest value: ten times what float32 Winograd of
+512 channels shows (1e-5), a tenth of what bfloat16 would; who is beyond computes something else and is not timed."""
+
 
 class NotOffered(Exception):
     """A rival does not do a case; the message is the reason, a short phrase."""
@@ -23,10 +27,11 @@ class NotOffered(Exception):
 class Peer:
     """A rival at its best.
 
-    ``setting`` is one line on how it is set and why that is its best; ``distribution`` is what pip knows it by,
-    ``modules`` what must be importable. ``prepare(case, data, threads)`` runs in a process of its own, pinned to
-    as many cores as threads, with ``environment(threads)`` set before anything is imported. It may place the data
-    where the rival likes it best. ``details`` loads the library and says what its version does not.
+    ``setting`` is one line on how it is set and why that is its best; ``distribution`` is what pip knows it by, names
+    separated by blanks where there are several builds; ``modules`` is what must be importable. ``prepare(case, data,
+    threads)`` runs in a process of its own, pinned to as many cores as threads, with ``environment(threads)`` set
+    before anything is imported. It may place the data where the rival likes it best. ``details`` loads the library and
+    says what its version does not.
     """
 
     name: str
@@ -78,15 +83,18 @@ def single_filter(case: AnyCase) -> ConvSpec:
     spec = plain(case)
     if (spec.n, spec.ic, spec.oc) != (1, 1, 1) or max(*spec.stride, *spec.dilation) > 1:
         raise NotOffered("only one filter on one channel of one image, dense and with stride 1")
-    if any(
-        (before, after) != (k // 2, k // 2) for k, (before, after) in zip(spec.kernel_size, spec.padding, strict=True)
-    ):
-        raise NotOffered("only odd kernels and a result of the input's size")
+    if any(sum(pair) != k - 1 for k, pair in zip(spec.kernel_size, spec.padding, strict=True)):
+        raise NotOffered("only a result of the input's size")
     return spec
 
 
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """A copy with the channels as the last axis in memory, on a cache line."""
+    return aligned(np.moveaxis(array, 1, -1))
+
+
 def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that starts on a cache line."""
+    """A copy, contiguous, that starts on a cache line."""
     room = np.empty(array.nbytes + 64, np.uint8)
     start = -room.ctypes.data % 64
     copy: np.ndarray = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)

@@ -1,100 +1,150 @@
-"""PyTorch three ways: as it comes, channels last, and compiled with frozen weights."""
+"""PyTorch three ways: as it comes, channels last, and with everything prepared that can be."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastconv.bench.case import AnyCase, Arrays, Case
-from fastconv.bench.peers.peer import Call, NotOffered, Peer, common, plain, symmetric
+from fastconv.bench.case import AnyCase, Arrays, Case, PoolCase
+from fastconv.bench.peers.peer import Call, NotOffered, Peer, aligned, channels_last, common, plain, symmetric
 
 Operation = Callable[[Any], Any]
 
 
-def _operation(case: AnyCase, data: Arrays, last: bool) -> Operation:
-    """The layer as a function of a tensor, weights captured; ``last``: in channels-last memory."""
-    import torch
-    import torch.nn.functional as F
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """What PyTorch's convolutions take. ``ends`` is for a padding in a step of its own, where two ends differ."""
 
-    if not isinstance(case, Case):
-        common(case)
-        spec = case.spec
-        pads = symmetric(spec.pads)
-        if pads is None:
-            raise NotOffered("poolings have the same padding at both ends")
-        flat = last and len(pads) == 1  # 1-D has no channels-last memory; a 2-D layer of one row has
-        window = [(first,) * flat + given for first, given in ((1, spec.kernel_size), (1, spec.stride), (0, pads))]
-        function = getattr(F, f"{case.op}{len(window[0])}d")
-        return lambda x: function(x, *window)
-    layer = plain(case)
-    w = torch.from_numpy(data.w)
-    bias = None if data.bias is None else torch.from_numpy(data.bias)
-    flat = last and layer.ndim == 1
-    pads = symmetric(layer.padding)
-    ends = [end for pair in layer.padding[::-1] for end in pair]
-    one = (1,) * flat
-    function = getattr(F, f"conv{layer.ndim + flat}d")
-    if flat:
-        w = w.unsqueeze(2)
+    w: Any
+    bias: Any
+    stride: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilation: tuple[int, ...]
+    g: int
+    ends: list[int]
+
+
+def _layer(case: Case, data: Arrays, last: bool) -> _Layer:
+    """``last``: in channels-last memory, which 1-D has not; a 2-D layer of one row has."""
+    spec = plain(case)
+    import torch
+
+    flat = last and spec.ndim == 1
+    w = torch.from_numpy(aligned(data.w[:, :, None] if flat else data.w))
     if last:
         w = w.contiguous(memory_format=torch.channels_last if w.ndim == 4 else torch.channels_last_3d)
-    stride, dilation = (*one, *layer.stride), (*one, *layer.dilation)
-    if pads is None:  # the two ends differ: PyTorch pads in a step of its own
-        none = (0,) * len(stride)
-        return lambda x: function(F.pad(x, ends), w, bias, stride, none, dilation, layer.g)
-    around = ((0,) if flat else ()) + pads
-    return lambda x: function(x, w, bias, stride, around, dilation, layer.g)
+    pads = symmetric(spec.padding)
+    one, none = (1,) * flat, (0,) * flat
+    return _Layer(
+        w=w,
+        bias=None if data.bias is None else torch.from_numpy(data.bias),
+        stride=(*one, *spec.stride),
+        pads=(*none, *(pads or (0,) * spec.ndim)),
+        dilation=(*one, *spec.dilation),
+        g=spec.g,
+        ends=[] if pads else [end for pair in spec.padding[::-1] for end in pair],
+    )
 
 
-def _prepare(case: AnyCase, data: Arrays, threads: int, last: bool = False, frozen: bool = False) -> Call:
+def _after_padding(operation: Operation, layer: _Layer) -> Operation:
+    import torch.nn.functional as F
+
+    return (lambda x: operation(F.pad(x, layer.ends))) if layer.ends else operation
+
+
+def _convolution(layer: _Layer) -> Operation:
+    import torch.nn.functional as F
+
+    function = getattr(F, f"conv{len(layer.stride)}d")
+    arguments = (layer.w, layer.bias, layer.stride, layer.pads, layer.dilation, layer.g)
+    return _after_padding(lambda x: function(x, *arguments), layer)
+
+
+def _prepacked(layer: _Layer, x_shape: tuple[int, ...]) -> Operation:
+    """The same with the weights already in oneDNN's order: the very calls that freezing compiles to."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        raise NotOffered("no oneDNN in this build")
+    padded = [*x_shape]
+    for axis, end in enumerate(layer.ends):
+        padded[-1 - axis // 2] += end
+    how = (layer.pads, layer.stride, layer.dilation, layer.g)
+    w = torch.ops.mkldnn._reorder_convolution_weight(layer.w, *how, padded)
+    function = torch.ops.mkldnn._convolution_pointwise
+    arguments: tuple[Any, ...] = (w, layer.bias, *how, "none", [], "")  # the last three: nothing fused
+    return _after_padding(lambda x: function(x, *arguments), layer)
+
+
+def _pooling(case: PoolCase, last: bool) -> Operation:
+    common(case)
+    spec = case.spec
+    pads = symmetric(spec.pads)
+    if pads is None:
+        raise NotOffered("only poolings with the same padding at both ends")
+    import torch.nn.functional as F
+
+    flat = last and len(pads) == 1
+    window = [(first,) * flat + given for first, given in ((1, spec.kernel_size), (1, spec.stride), (0, pads))]
+    function = getattr(F, f"{case.op}{len(window[0])}d")
+    return lambda x: function(x, *window)
+
+
+def _call(case: AnyCase, data: Arrays, operation: Operation, last: bool) -> Call:
+    import torch
+
+    if not last:
+        x = aligned(data.x)
+        return lambda: np.asarray(operation(torch.from_numpy(x)).numpy())
+    placed = channels_last(data.x[:, :, None] if data.x.ndim == 3 else data.x)
+    order = (0, placed.ndim - 1, *range(1, placed.ndim - 1))
+
+    def call() -> np.ndarray:
+        result: np.ndarray = operation(torch.from_numpy(placed).permute(order)).numpy()
+        return result.reshape(case.out_shape)
+
+    return call
+
+
+def _start(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    operation = _operation(case, data, last)
-    if frozen:
-        operation = _frozen(operation)
-    if not last:
-
-        def call() -> np.ndarray:
-            with torch.inference_mode():
-                result: np.ndarray = operation(torch.from_numpy(data.x)).numpy()
-            return result
-
-        return call
-    x = np.ascontiguousarray(np.moveaxis(data.x, 1, -1))
-    if x.ndim == 3:
-        x = x[:, None]  # (n, 1, iw, ic)
-    order = (0, x.ndim - 1, *range(1, x.ndim - 1))
-
-    def call_last() -> np.ndarray:
-        with torch.inference_mode():
-            result: np.ndarray = operation(torch.from_numpy(x).permute(order)).numpy()
-        return result.reshape(case.out_shape) if result.ndim > len(case.out_shape) else result
-
-    return call_last
+    torch.set_grad_enabled(False)  # once, not by entering a context in each call
 
 
-def _frozen(operation: Operation) -> Operation:
+def _eager(case: AnyCase, data: Arrays, threads: int, last: bool = False) -> Call:
+    operation = _convolution(_layer(case, data, last)) if isinstance(case, Case) else _pooling(case, last)
+    _start(threads)
+    return _call(case, data, operation, last)
+
+
+def _eager_last(case: AnyCase, data: Arrays, threads: int) -> Call:
+    return _eager(case, data, threads, last=True)
+
+
+def _frozen(case: AnyCase, data: Arrays, threads: int) -> Call:
+    if math.prod(case.out_shape) == 0:
+        raise NotOffered("no empty results")
+    if isinstance(case, Case):
+        shape = data.x.shape if data.x.ndim > 3 else (*data.x.shape[:2], 1, data.x.shape[2])
+        operation = _prepacked(_layer(case, data, last=True), shape)
+    else:
+        operation = _compiled(_pooling(case, last=True))
+    _start(threads)
+    return _call(case, data, operation, last=True)
+
+
+def _compiled(operation: Operation) -> Operation:
     import torch
-    from torch._inductor import config
 
     torch._dynamo.reset()  # let go of the cases before
-    config.freezing = True
     compiled: Operation = torch.compile(operation, dynamic=False)
     return compiled
-
-
-def _prepare_last(case: AnyCase, data: Arrays, threads: int) -> Call:
-    return _prepare(case, data, threads, last=True)
-
-
-def _prepare_frozen(case: AnyCase, data: Arrays, threads: int) -> Call:
-    if math.prod(case.out_shape) == 0:
-        raise NotOffered("empty results do not compile")
-    return _prepare(case, data, threads, frozen=True)
 
 
 def _details() -> str:
@@ -110,10 +160,10 @@ PEERS = (
         distribution="torch",
         modules=("torch",),
         setting=(
-            "eager, inference mode, NCHW; tensors share the arrays' memory; oneDNN reorders the weights in each "
-            "call, as users of the functional API have it"
+            "eager, NCHW, gradients off; tensors share the arrays' memory; oneDNN reorders the weights in each call, "
+            "as whoever calls a layer has it"
         ),
-        prepare=_prepare,
+        prepare=_eager,
         details=_details,
     ),
     Peer(
@@ -122,22 +172,23 @@ PEERS = (
         distribution="torch",
         modules=("torch",),
         setting=(
-            "eager, inference mode; x and w lie channels last before the clock starts and the result stays so, "
-            "which spares every reorder: the fastest of the eager ways; 1-D layers as 2-D ones of one row"
+            "eager, gradients off; x and w lie channels last before the clock starts and the result stays so, which "
+            "spares the reorders of x; 1-D layers as 2-D ones of one row"
         ),
-        prepare=_prepare_last,
+        prepare=_eager_last,
         details=_details,
     ),
     Peer(
         name="torch-frozen",
-        title="PyTorch, compiled and frozen",
+        title="PyTorch, frozen",
         distribution="torch",
         modules=("torch",),
         setting=(
-            "torch.compile with frozen weights (inductor), which prepacks them for oneDNN; faster than "
-            "torch.jit.optimize_for_inference and than mkldnn modules"
+            "channels last, weights reordered for oneDNN beforehand by the calls that torch.compile with freezing "
+            "comes to, without what entering it costs; faster than torch.compile, torch.jit.optimize_for_inference and "
+            "mkldnn modules; poolings by torch.compile, which makes faster ones"
         ),
-        prepare=_prepare_frozen,
+        prepare=_frozen,
         details=_details,
     ),
 )
