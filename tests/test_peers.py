@@ -124,6 +124,19 @@ def test_a_missing_rival_is_named_with_the_remedy():
         peers.find("nobody")
 
 
+def test_a_rival_of_several_builds_has_the_version_of_the_one_installed():
+    peer = peers.find("torch")
+    several = peers.Peer("numpy", "NumPy", "no-such-distribution numpy", ("numpy",), "", peer.prepare)
+    assert peers.version(several) == np.__version__
+    none = peers.Peer("gone", "Gone", "no-such-distribution", ("numpy",), "", peer.prepare)
+    assert peers.version(none) == "of unknown version"
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+def test_rivals_do_not_wait_for_fresh_pages_in_each_call(peer):
+    assert peer.environment(2)["MALLOC_MMAP_MAX_"] == "0"
+
+
 def test_the_readme_says_how_each_rival_is_set():
     text = README.read_text("utf-8")
     for peer in peers.PEERS:

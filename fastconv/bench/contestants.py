@@ -14,7 +14,7 @@ from fastconv import registry
 from fastconv.bench import peers, reference
 from fastconv.bench.case import AnyCase, Arrays, Case, PoolCase
 from fastconv.bench.machine import unavailable
-from fastconv.bench.peers.peer import RIVAL_ERROR
+from fastconv.bench.peers.peer import RIVAL_ERROR, aligned
 from fastconv.errors import UnsupportedConv
 
 AUTO = "auto"
@@ -112,17 +112,17 @@ def _plan(name: str, case: Case, data: Arrays, threads: int) -> Ready:
         plan = fastconv.plan(data.w, data.x.shape, data.bias, backend=name, **case.options)
     except UnsupportedConv as error:
         raise Refused(error.reason) from None
-    out = np.empty(plan.out_shape, plan.spec.acc_dtype)
+    x, out = aligned(data.x), aligned(np.zeros(plan.out_shape, plan.spec.acc_dtype))
     with fastconv.num_threads(threads):
         workspace = plan.workspace_bytes
     algorithm = f"{plan.backend} {plan.algorithm}" if name == AUTO else plan.algorithm
-    return Ready(partial(plan, data.x, out=out, threads=threads), algorithm, workspace, plan.error_bound)
+    return Ready(partial(plan, x, out=out, threads=threads), algorithm, workspace, plan.error_bound)
 
 
 def _pool(case: PoolCase, data: Arrays, threads: int) -> Ready:
     spec = case.spec
     kind = "max" if case.op == "max_pool" else "avg"
     function: Any = getattr(fastconv, f"{kind}_pool{len(spec.kernel_size)}d")
-    out = np.empty(case.out_shape, case.dtype)
-    call = partial(function, data.x, spec.kernel_size, spec.stride, spec.padding, out=out, threads=threads)
+    x, out = aligned(data.x), aligned(np.zeros(case.out_shape, case.dtype))
+    call = partial(function, x, spec.kernel_size, spec.stride, spec.padding, out=out, threads=threads)
     return Ready(call)

@@ -90,6 +90,9 @@ def _status(field: str) -> int:
 
 def _reset_peak() -> int:
     """Let the system forget the largest size of this process so far; the size now, 0 where that cannot be done."""
+    if sys.platform == "linux":
+        # What cases before have freed would hide what the next one takes.
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda kept: 0)(0)
     try:
         _CLEAR.write_text("5")
     except OSError:

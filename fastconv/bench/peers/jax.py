@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv.bench.case import AnyCase, Arrays, Case, PoolCase
-from fastconv.bench.peers.peer import Call, Peer, aligned, channels_last, common, plain
+from fastconv.bench.peers.peer import Call, Peer, aligned, channels_last, common, keep_pages, plain
 
 
 def _prepare(case: AnyCase, data: Arrays, threads: int) -> Call:
@@ -60,7 +60,8 @@ def _compiled(function: Callable[..., object], x: np.ndarray) -> Call:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"}
+    flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    return keep_pages(threads) | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
 PEERS = (

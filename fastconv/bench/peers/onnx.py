@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 
 from fastconv.bench.case import AnyCase, Arrays, Case
-from fastconv.bench.peers.peer import Call, Peer, aligned, channels_last, common, plain
+from fastconv.bench.peers.peer import Call, Peer, aligned, channels_last, common, fastest, plain
 
 
 def model(case: AnyCase, data: Arrays) -> bytes:
@@ -73,21 +72,7 @@ def _onnxruntime(case: AnyCase, data: Arrays, threads: int) -> Call:
         return call
 
     levels = onnxruntime.GraphOptimizationLevel
-    # One after the other, so that no two sessions count as its memory.
-    seconds = {level: _try(build(level)) for level in (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_EXTENDED)}
-    return build(min(seconds, key=lambda level: seconds[level]))
-
-
-def _try(call: Call) -> float:
-    """Seconds of the fastest of some calls: 20 ms of them, but at least three."""
-    clock = time.perf_counter
-    taken: list[float] = []
-    end = clock() + 0.02
-    while len(taken) < 3 or clock() < end:
-        start = clock()
-        call()
-        taken.append(clock() - start)
-    return min(taken)
+    return fastest(build, (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_EXTENDED))
 
 
 def _openvino(case: AnyCase, data: Arrays, threads: int) -> Call:
