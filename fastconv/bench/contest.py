@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -28,7 +29,7 @@ WARM_SECONDS = 0.002
 LONG_SECONDS = 0.05
 """A call longer than this needs no warm-up: what sleeping threads and cold caches add is lost in it."""
 
-BUDGET_SECONDS = 2.0
+BUDGET_SECONDS = 3.0
 """A contestant that would need longer for a case sits out some of its rounds, or the slowest would take the hour."""
 
 MOST_ROUNDS = 1.5
@@ -95,29 +96,33 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a contestant is timed on a case: calls a round, rounds in all, seconds of calls before each."""
+    """How a contestant is timed on a case: calls a round, every which round, seconds of calls before each.
+
+    ``step`` is a power of two, so that two slow contestants sit out the same rounds and have many in common.
+    """
 
     calls: int
-    turns: int
+    step: int
     warm: float
     cold: bool
 
-    def turn(self, number: int, rounds: int) -> bool:
-        """Whether it takes part in round ``number``; its turns are spread over all rounds."""
-        return number == 0 or number * self.turns // rounds != (number - 1) * self.turns // rounds
+    def turn(self, number: int) -> bool:
+        """Whether it takes part in round ``number``."""
+        return number % self.step == 0
 
 
 def pace(once: float, rounds: int, cache: str) -> Pace:
     """The pace of a contestant whose call takes ``once`` seconds.
 
     >>> pace(0.001, 60, "hot"), pace(0.2, 60, "hot")
-    (Pace(calls=5, turns=60, warm=0.002, cold=False), Pace(calls=1, turns=10, warm=0.0, cold=False))
+    (Pace(calls=5, step=1, warm=0.002, cold=False), Pace(calls=1, step=4, warm=0.0, cold=False))
     """
     cold = cache == "cold"
     warm = 0.0 if cold or once > LONG_SECONDS else WARM_SECONDS
     calls = 1 if cold else max(1, round(BLOCK_SECONDS / once))
-    turns = int(BUDGET_SECONDS / (once * (2 if warm or cold else 1)))
-    return Pace(calls, min(rounds, max(1, turns)), warm, cold)
+    cost = rounds * once * (2 if warm or cold else 1)
+    step = 2 ** math.ceil(math.log2(max(1.0, cost / BUDGET_SECONDS)))
+    return Pace(calls, step, warm, cold)
 
 
 def present(names: Sequence[str]) -> tuple[list[str], list[Absence]]:
@@ -212,7 +217,7 @@ class Contest:
             order = list(samples)
             start = number % max(len(order), 1)
             for name in order[start:] + order[:start]:
-                if not paces[name].turn(number, self.rounds):
+                if not paces[name].turn(number):
                     samples[name].append(None)
                     continue
                 try:
@@ -226,7 +231,7 @@ class Contest:
             tick()
             if number + 1 >= self.rounds:
                 marks = _marks(samples)
-                if all(sum(kept) >= paces[name].turns or lost for name, (kept, lost) in marks.items()):
+                if all(sum(kept) * paces[name].step >= self.rounds or lost for name, (kept, lost) in marks.items()):
                     break
         return {name: (paces[name].calls, samples[name], *marks[name]) for name in samples}
 

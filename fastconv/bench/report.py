@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from fastconv.bench import ratios
@@ -133,6 +133,13 @@ def check(value: Any, source: str) -> Document:
     if missing:
         raise ValueError(f"{source} lacks {missing[0]!r}; run 'fastconv bench --json {source}' again")
     return value
+
+
+def restrict(report: Document, names: Collection[str]) -> Document:
+    """The run with these cases alone; its groups still speak of all."""
+    parts = {"cases": "name", "entries": "case", "duels": "case"}
+    kept = {part: [row for row in report[part] if row[key] in names] for part, key in parts.items()}
+    return report | kept | {"absent": [row for row in report["absent"] if not row["case"] or row["case"] in names]}
 
 
 def headline(report: Document) -> str:

@@ -178,6 +178,7 @@ def markdown(report: Document) -> str:
                 cells += [_rival(duel, rows, best), _score(duel)]
             parts.append(f"| {case['name']} `{case['layer']}` | " + " | ".join(cells) + " |")
         parts.append("")
+        parts += [_all(group) for group in report["groups"] if _first(group, report, threads)]
     rivals = [f"{c['title']} {c['version']}" for c in report["contestants"] if c["kind"] == "peer"]
     if rivals:
         parts.append(
@@ -191,6 +192,19 @@ def markdown(report: Document) -> str:
     )
     parts += [f"Not here: {row['contestant']} ({row['because']})." for row in report["absent"] if not row["case"]]
     return "\n".join(parts)
+
+
+def _first(group: Row, report: Document, threads: int) -> bool:
+    """Whether the group is that of all cases, of the first contestant."""
+    here = (group["group"], group["contestant"], group["threads"], group["cache"])
+    return here == (ALL, report["groups"][0]["contestant"], threads, "hot")
+
+
+def _all(group: Row) -> str:
+    return (
+        f"In all {group['cases']} cases of the run: geometric mean {group['geometric_mean']:.2f}, worst "
+        f"{group['worst']:.2f} ({group['worst_case']}); {group['ahead']} ahead, {group['behind']} behind, {group['undecided']} undecided.\n"
+    )
 
 
 def _cell(row: Row | None, best: float | None) -> str:

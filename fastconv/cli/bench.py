@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     require("bench", "rich")
     _check_files(args)
     result = _read("--from", args.source) if args.source else _measure(args)
+    if args.source and args.cases:
+        result = report.restrict(result, [case.name for case in select(args.cases, quick=False)])
     if args.json == "-":
         print(json.dumps(result, indent=2))
     else:
