@@ -23,8 +23,9 @@ from fastconv.bench.processes import Gone, Process, pinned
 BLOCK_SECONDS = 0.005
 """Calls of one contestant in one round last about this long, so that the clock does not matter."""
 
-WARM_SECONDS = 0.002
-"""Calls before a timing: after a sleep the first parallel region of some libraries takes milliseconds."""
+WARM_SECONDS = 0.008
+"""Calls before a timing. A thread that wakes may share its waker's core until the system spreads them, some milliseconds
+later; measured with our own pool, see `fastconv.bench.probes.WAKE_MILLISECONDS`."""
 
 LONG_SECONDS = 0.05
 """A call longer than this needs no warm-up: what sleeping threads and cold caches add is lost in it."""
@@ -115,7 +116,7 @@ def pace(once: float, rounds: int, cache: str) -> Pace:
     """The pace of a contestant whose call takes ``once`` seconds.
 
     >>> pace(0.001, 60, "hot"), pace(0.2, 60, "hot")
-    (Pace(calls=5, step=1, warm=0.002, cold=False), Pace(calls=1, step=4, warm=0.0, cold=False))
+    (Pace(calls=5, step=1, warm=0.008, cold=False), Pace(calls=1, step=4, warm=0.0, cold=False))
     """
     cold = cache == "cold"
     warm = 0.0 if cold or once > LONG_SECONDS else WARM_SECONDS

@@ -13,6 +13,10 @@ from fastconv.bench import machine
 PROBE_MILLISECONDS = 2.0
 """Length of one probe: long against a thread's wake-up (50 us), short against a round."""
 
+WAKE_MILLISECONDS = 6.0
+"""Work on several threads before a probe that counts. After a pause of 8 ms a probe of 2 ms on two threads read 236
+GFLOP/s, of 10 ms 485, without the pause 486: the second thread had not left the first one's core (2026-11, AMD EPYC)."""
+
 MEMORY_BYTES = 64 << 20, 512 << 20
 """Least and largest buffer to measure memory with; between them four times the last cache."""
 
@@ -82,7 +86,11 @@ class Probes:
 
     def fma(self, milliseconds: float = PROBE_MILLISECONDS) -> float | None:
         """Float32 multiply-adds in registers, GFLOP/s."""
-        return float(self._engine.fma_peak(self.threads, milliseconds)) if self._engine else None
+        if self._engine is None:
+            return None
+        if self.threads > 1:
+            self._engine.fma_peak(self.threads, WAKE_MILLISECONDS)
+        return float(self._engine.fma_peak(self.threads, milliseconds))
 
     def bandwidth(self, level: Level, milliseconds: float = PROBE_MILLISECONDS) -> float | None:
         """GB/s of reading, or of copying where that moves more, in a buffer of half of the level."""

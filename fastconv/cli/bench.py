@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     result = _read("--from", args.source) if args.source else _measure(args)
     if args.source and args.cases:
         result = report.restrict(result, [case.name for case in select(args.cases, quick=False)])
+    if args.source and args.threads:
+        result |= {"threads": [count for count in result["threads"] if count in _listed_numbers(args.threads)]}
     if args.json == "-":
         print(json.dumps(result, indent=2))
     else:
