@@ -24,7 +24,7 @@ BLOCK_SECONDS = 0.005
 """Calls of one contestant in one round last about this long, so that the clock does not matter."""
 
 WARM_SECONDS = 0.008
-"""Calls before a timing. A thread that wakes may share its waker's core until the system spreads them, some milliseconds
+"""Calls before a timing. A thread that wakes may share its waker's core until the system spreads them, milliseconds
 later; measured with our own pool, see `fastconv.bench.probes.WAKE_MILLISECONDS`."""
 
 LONG_SECONDS = 0.05

@@ -15,7 +15,7 @@ PROBE_MILLISECONDS = 2.0
 
 WAKE_MILLISECONDS = 6.0
 """Work on several threads before a probe that counts. After a pause of 8 ms a probe of 2 ms on two threads read 236
-GFLOP/s, of 10 ms 485, without the pause 486: the second thread had not left the first one's core (2026-11, AMD EPYC)."""
+GFLOP/s, of 10 ms 485, without the pause 486: the second thread was still on the first's core (AMD EPYC, 2026-11)."""
 
 MEMORY_BYTES = 64 << 20, 512 << 20
 """Least and largest buffer to measure memory with; between them four times the last cache."""

@@ -201,10 +201,9 @@ def _first(group: Row, report: Document, threads: int) -> bool:
 
 
 def _all(group: Row) -> str:
-    return (
-        f"In all {group['cases']} cases of the run: geometric mean {group['geometric_mean']:.2f}, worst "
-        f"{group['worst']:.2f} ({group['worst_case']}); {group['ahead']} ahead, {group['behind']} behind, {group['undecided']} undecided.\n"
-    )
+    mean, worst, case = f"{group['geometric_mean']:.2f}", f"{group['worst']:.2f}", group["worst_case"]
+    counts = ", ".join(f"{group[verdict]} {verdict}" for verdict in ("ahead", "behind", "undecided"))
+    return f"In all {group['cases']} cases of the run: geometric mean {mean}, worst {worst} ({case}); {counts}.\n"
 
 
 def _cell(row: Row | None, best: float | None) -> str:
