@@ -300,13 +300,9 @@ def _timed(
 
 def series(entries: Sequence[Entry]) -> Iterator[tuple[tuple[str, int, str], dict[str, ratios.Timings]]]:
     """The rounds that count of all contestants, for each case, number of threads and cache."""
-    keys = dict.fromkeys((e.case, e.threads, e.cache) for e in entries)
-    for key in keys:
-        yield (
-            key,
-            {
-                e.contestant: [s if keep else None for s, keep in zip(e.seconds, e.kept, strict=True)]
-                for e in entries
-                if (e.case, e.threads, e.cache) == key and e.seconds
-            },
-        )
+    found: dict[tuple[str, int, str], dict[str, ratios.Timings]] = {}
+    for e in entries:
+        if e.seconds:
+            kept = [s if keep else None for s, keep in zip(e.seconds, e.kept, strict=True)]
+            found.setdefault((e.case, e.threads, e.cache), {})[e.contestant] = kept
+    yield from found.items()

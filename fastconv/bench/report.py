@@ -79,6 +79,7 @@ def _rounded(value: Any) -> Any:
 
 def duels(entries: Sequence[Entry], rivals: Sequence[str]) -> list[dict[str, Any]]:
     """Each contestant of ours against the best rival of each case: the rival's time over ours, and who is ahead."""
+    restless = {(e.case, e.threads, e.cache, e.contestant) for e in entries if e.disturbed}
     result = []
     for (case, threads, cache), found in series(entries):
         theirs = {name: times for name, times in found.items() if name in rivals}
@@ -87,8 +88,7 @@ def duels(entries: Sequence[Entry], rivals: Sequence[str]) -> list[dict[str, Any
             if best is None:
                 continue
             rival, ratio = best
-            both = [(case, threads, cache, one) for one in (name, rival)]
-            disturbed = any(e.disturbed for e in entries if (e.case, e.threads, e.cache, e.contestant) in both)
+            disturbed = any((case, threads, cache, one) in restless for one in (name, rival))
             result.append({
                 "case": case, "threads": threads, "cache": cache, "contestant": name, "rival": rival,
                 "ratio": ratio.median, "low": ratio.low, "high": min(ratio.high, 1e9),
