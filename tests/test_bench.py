@@ -60,8 +60,8 @@ def test_rounds_are_dropped_by_stolen_time_and_never_without_a_reason():
     assert ratios.undisturbed([()] * 3, [0.0] * 3) == [True] * 3  # no extension, no probe
 
 
-def sample(seconds, probe=100.0, stolen=0.0):
-    return contest.Sample(seconds, (probe, probe), 50.0, stolen)
+def sample(seconds, probe=100.0, stolen=0.0, bandwidth=50.0):
+    return contest.Sample(seconds, (probe, probe), bandwidth, stolen)
 
 
 def test_when_hardly_a_round_is_quiet_all_count_and_the_entry_says_so():
@@ -207,13 +207,15 @@ def test_a_contest_runs_checks_pairs_and_reports():
     assert again == document and document["duels"] == document["groups"] == []
 
 
-def made_up(ratio=2.0, rounds=12, seconds=1e-3):
+def made_up(ratio=2.0, rounds=12, seconds=1e-3, bandwidth=10.0):
     """A document of two contestants on one case, the rival taking ``ratio`` times as long."""
     case = cases.find("tiny-8x16")
     blank = contest.Entry(case.name, 1, "hot", "auto", "shifted", 0, 0.0, 1e-6)
-    ours = contest._timed(blank, case, 1, [sample(seconds)] * rounds, [True] * rounds, False)
+    ours = contest._timed(blank, case, 1, [sample(seconds, bandwidth=bandwidth)] * rounds, [True] * rounds, False)
     rival = contest.replace(blank, contestant="rival", algorithm=None, workspace_bytes=None)
-    rival = contest._timed(rival, case, 1, [sample(seconds * ratio)] * rounds, [True] * rounds, False)
+    rival = contest._timed(
+        rival, case, 1, [sample(seconds * ratio, bandwidth=bandwidth)] * rounds, [True] * rounds, False
+    )
     who = [contestants.Contestant("auto", "backend", "fastconv auto", "1", "").to_dict(),
            contestants.Contestant("rival", "peer", "The Rival", "2.0", "flat out").to_dict()]  # fmt: skip
     return report.document([case], [ours, rival], [], who, {}, threads=[1], rounds=rounds, caches=["hot"])
@@ -230,12 +232,16 @@ def test_duels_and_groups_say_who_is_ahead(ratio, verdict):
 
 def test_two_runs_agree_but_for_the_outliers_that_are_named():
     first, second, far = made_up(2.0), made_up(2.1), made_up(2.5)
-    assert report.agreement(first, second) == {"pairs": 1, "agree": 1, "outliers": []}
+    steady = {"steady_pairs": 1, "steady_agree": 1}
+    assert report.agreement(first, second) == {"pairs": 1, "agree": 1, "outliers": []} | steady
+    busy = report.agreement(first, made_up(2.5, bandwidth=7.0))  # somebody else took a third of the bandwidth
+    assert (busy["pairs"], busy["agree"], busy["steady_pairs"]) == (1, 0, 0)
     (outlier,) = report.agreement(first, far)["outliers"]
     assert (outlier["case"], outlier["rival"], outlier["first"], outlier["second"]) == ("tiny-8x16", "rival", 2.0, 2.5)
     assert report.agreement(made_up(2.0, seconds=1e-4), made_up(9.0, seconds=1e-4))["pairs"] == 0  # too short to tell
     lines = tables.agreement_lines(report.agreement(first, far))
-    assert lines[0] == "0 of 1 ratios agree within 10 % (0.0 %)" and "rival / auto 2.000 then 2.500" in lines[1]
+    assert lines[0] == "0 of 1 ratios agree within 10 % (0.0 %)" and "rival / auto 2.000 then 2.500" in lines[2]
+    assert lines[1] == "where both runs' probes do, 0 of 1 ratios agree within 10 % (0.0 %)"
 
 
 def test_a_document_of_another_kind_is_refused():

@@ -268,6 +268,24 @@ def test_bench_as_json_on_stdout(capsys):
     assert [e["contestant"] for e in said["entries"]] == ["im2col"] and said["schema"] == report.SCHEMA
 
 
+def test_bench_keeps_the_finished_cases_when_it_is_interrupted(tmp_path, in_process, monkeypatch, capsys):
+    finish, path = contest.Contest.run, tmp_path / "run.json"
+
+    def run(self, case, tick):
+        if case.name == "tiny-1x64-3":
+            raise KeyboardInterrupt
+        return finish(self, case, tick)
+
+    monkeypatch.setattr(contest.Contest, "run", run)
+    options = ["--backends", "im2col", "--rounds", "2", "--caches", "hot", "--json", str(path)]
+    assert main(["bench", "--cases", "tiny-8x16,tiny-1x64-3", *options]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [case["name"] for case in json.loads(path.read_text())["cases"]] == ["tiny-8x16"]
+    path.unlink()
+    assert main(["bench", "--cases", "tiny-1x64-3", *options]) == 130
+    assert not path.exists()
+
+
 def test_bench_says_how_far_two_runs_agree(tmp_path, capsys):
     saved = tmp_path / "bench.json"
     assert main([*TINY, "--backends", "im2col", "--json", str(saved)]) == 0

@@ -148,14 +148,18 @@ class Contest:
 
     def __enter__(self) -> Contest:
         self._pinned.__enter__()
-        self.probes = Probes(self.threads)
-        for name in list(self._names):
-            answer = self._ask(name, "describe")
-            if "failed" in answer:
-                self._names.remove(name)
-                self.absences.append(Absence("", name, answer["failed"]))
-            else:
-                self.described[name] = answer
+        try:
+            self.probes = Probes(self.threads)
+            for name in list(self._names):
+                answer = self._ask(name, "describe")
+                if "failed" in answer:
+                    self._names.remove(name)
+                    self.absences.append(Absence("", name, answer["failed"]))
+                else:
+                    self.described[name] = answer
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -157,7 +157,8 @@ def agreement(first: Document, second: Document, least_seconds: float = 5e-4, wi
     -------
     dict
         ``pairs``, ``agree`` (how many differ by at most ``within``) and ``outliers``, each with its case, threads,
-        cache, contestant, rival and both ratios, the farthest apart first.
+        cache, contestant, rival and both ratios, the farthest apart first. ``steady_pairs`` and ``steady_agree`` count
+        those for which the machine was the same: both probes, of multiply-adds and of the bandwidth, within ``within``.
     """
     one, other = _pairs(first, least_seconds), _pairs(second, least_seconds)
     both = [key for key in one if key in other]
@@ -165,7 +166,26 @@ def agreement(first: Document, second: Document, least_seconds: float = 5e-4, wi
     far = sorted((key for key in both if apart[key] > 1 + within), key=lambda key: -apart[key])
     names = ("case", "threads", "cache", "contestant", "rival")
     outliers = [dict(zip(names, key, strict=True)) | {"first": one[key], "second": other[key]} for key in far]
-    return {"pairs": len(both), "agree": len(both) - len(far), "outliers": outliers}
+    before, after = _machine(first), _machine(second)
+    steady = [key for key in both if _alike(before.get(key[:3], []), after.get(key[:3], []), 1 + within)]
+    agree = sum(apart[key] <= 1 + within for key in steady)
+    return {"pairs": len(both), "agree": len(both) - len(far), "outliers": outliers,
+            "steady_pairs": len(steady), "steady_agree": agree}  # fmt: skip
+
+
+def _machine(report: Document) -> dict[tuple[str, int, str], list[float]]:
+    """What the probes read, medians over the contestants, for each case, number of threads and cache."""
+    found: dict[tuple[str, int, str], list[list[float]]] = {}
+    for entry in report["entries"]:
+        rates = [(entry["gflops"], entry["percent_of_peak"]), (entry["gbs"], entry["percent_of_bandwidth"])]
+        if all(part for rate in rates for part in rate):
+            key = (entry["case"], entry["threads"], entry["cache"])
+            found.setdefault(key, []).append([100 * value / percent for value, percent in rates])
+    return {key: [statistics.median(column) for column in zip(*rows, strict=True)] for key, rows in found.items()}
+
+
+def _alike(one: list[float], other: list[float], within: float) -> bool:
+    return bool(one and other) and all(max(a, b) <= within * min(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _pairs(report: Document, least_seconds: float) -> dict[tuple[str, int, str, str, str], float]:

@@ -143,8 +143,11 @@ def summary(report: Document) -> Table | None:
 
 def agreement_lines(found: Document) -> list[str]:
     """What `report.agreement` found, as text."""
-    share = 100 * found["agree"] / found["pairs"] if found["pairs"] else 100.0
-    lines = [f"{found['agree']} of {found['pairs']} ratios agree within 10 % ({share:.1f} %)"]
+    lines = []
+    for kind, where in (("", ""), ("steady_", "where both runs' probes do, ")):
+        agree, pairs = found[f"{kind}agree"], found[f"{kind}pairs"]
+        share = 100 * agree / pairs if pairs else 100.0
+        lines.append(f"{where}{agree} of {pairs} ratios agree within 10 % ({share:.1f} %)")
     lines += [
         f"  {o['case']}, {o['threads']} thread{'s' * (o['threads'] != 1)}, {o['cache']}: "
         f"{o['rival']} / {o['contestant']} {o['first']:.3f} then {o['second']:.3f}"

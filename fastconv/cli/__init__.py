@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastconv.cli.failure import USAGE, WRONG, Failure
+from fastconv.cli.failure import STOPPED, USAGE, WRONG, Failure
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,4 +99,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
-        return 130
+        return STOPPED

@@ -14,7 +14,7 @@ from fastconv import registry
 from fastconv.bench import contest, contestants, history, html, peers, report, tables
 from fastconv.bench.cases import CASES, STANDARD, AnyCase
 from fastconv.bench.cases import find as find_case
-from fastconv.cli.failure import USAGE, WRONG, Failure, backend_names, listed, require, thread_count
+from fastconv.cli.failure import STOPPED, USAGE, WRONG, Failure, backend_names, listed, require, thread_count
 
 ROUNDS, QUICK_ROUNDS = 60, 3
 QUICK_FLOPS = 100_000_000
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     require("bench", "rich")
     _check_files(args)
-    result = _read("--from", args.source) if args.source else _measure(args)
+    result, stopped = (_read("--from", args.source), False) if args.source else _measure(args)
     if args.source and args.cases:
         result = report.restrict(result, [case.name for case in select(args.cases, quick=False)])
     if args.source and args.threads:
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     kinds = {c["name"]: c["kind"] for c in result["contestants"]}
     if any(kinds[name.split(" ", 1)[0]] == "backend" for name in wrong):
         raise Failure(f"beyond the bound that the plan reports: {', '.join(dict.fromkeys(wrong))}", WRONG)
+    if stopped:
+        raise Failure("interrupted: only the cases that were finished are there", STOPPED)
     return 0
 
 
@@ -142,7 +144,8 @@ def _caches(text: str) -> list[str]:
     return [cache for cache in CACHES if cache in listed(text)]
 
 
-def _measure(args: argparse.Namespace) -> report.Document:
+def _measure(args: argparse.Namespace) -> tuple[report.Document, bool]:
+    """The run, and whether Ctrl-C ended it: then it has the cases that were finished."""
     cases, threads, caches = select(args.cases, args.quick), _listed_numbers(args.threads), _caches(args.caches)
     rounds = (QUICK_ROUNDS if args.quick else ROUNDS) if args.rounds is None else args.rounds
     if rounds < 1:
@@ -151,22 +154,33 @@ def _measure(args: argparse.Namespace) -> report.Document:
     entries: list[contest.Entry] = []
     described: dict[str, dict[str, Any]] = {}
     probes = {}
+    stopped = False
     with _progress() as progress:
         steps = len(names) + rounds * len(caches)
         task = progress.add_task("", total=len(cases) * len(threads) * steps)
         done = 0
         for workers in threads:
             progress.update(task, description=f"starting, {workers} threads")
-            with contest.Contest(names, workers, rounds, caches) as running:
-                probes[str(workers)] = running.probes.facts()
-                for case in cases:
-                    progress.update(task, description=f"{case.name}, {workers} threads", completed=done)
-                    entries += running.run(case, lambda: progress.advance(task))
-                    done += steps
-                described |= running.described
-                absences += [absence for absence in running.absences if absence not in absences]
-    return report.document(cases, entries, absences, described.values(), probes,
-                           threads=threads, rounds=rounds, caches=caches)  # fmt: skip
+            try:
+                with contest.Contest(names, workers, rounds, caches) as running:
+                    probes[str(workers)] = running.probes.facts()
+                    described |= running.described
+                    for case in cases:
+                        progress.update(task, description=f"{case.name}, {workers} threads", completed=done)
+                        entries += running.run(case, lambda: progress.advance(task))
+                        absences += [absence for absence in running.absences if absence not in absences]
+                        done += steps
+            except KeyboardInterrupt:
+                if not entries:
+                    raise
+                stopped = True
+                break
+    if stopped:
+        cases = [case for case in cases if any(case.name == entry.case for entry in entries)]
+        threads = [count for count in threads if any(count == entry.threads for entry in entries)]
+    result = report.document(cases, entries, absences, described.values(), probes,
+                             threads=threads, rounds=rounds, caches=caches)  # fmt: skip
+    return result, stopped
 
 
 def _progress() -> Any:

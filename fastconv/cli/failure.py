@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WRONG, USAGE = 1, 2
-"""Exit codes: something was computed wrong or failed; the command line makes no sense. 0 is all well."""
+WRONG, USAGE, STOPPED = 1, 2, 130
+"""Exit codes: something was computed wrong or failed; the command line makes no sense; Ctrl-C. 0 is all well."""
 
 
 class Failure(Exception):
