@@ -52,9 +52,14 @@ class Arena:
             fitting = [i for i, b in enumerate(self._free) if nbytes <= b.size <= 4 * nbytes + 65536]
             if fitting:
                 return self._free.pop(min(fitting, key=lambda i: self._free[i].size))
-        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
-        return raw[start : start + nbytes]
+        return aligned(nbytes)
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """A new uninitialised uint8 array, aligned to 64 bytes."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
 
 
 arena = Arena(tuning.ARENA_BYTES)

@@ -7,6 +7,7 @@ A plan is immutable and may be called from several threads at once. Refusals com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from fastconv.arguments import check_int
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.phases import widest
-from fastconv.spec import ConvSpec, Epilogue, Problem
+from fastconv.spec import ConvSpec, Epilogue, Problem, parse_layer  # noqa: F401 (parse_layer: the doctest)
 from fastconv.threads import check_threads, get_num_threads
 
 Constants = tuple[np.ndarray, np.ndarray | None]
@@ -110,6 +111,11 @@ class Plan:
         return replace(self, problem=problem, x_shape=x_shape)
 
     def __call__(self, x: Any, out: Any = None, residual: Any = None, threads: int | None = None) -> Any:
+        workers = get_num_threads() if threads is None else check_threads(threads)
+        if residual is None and (quick := self._quick(workers)) is not None:
+            target = np.empty(quick.out_shape, quick.dtype) if out is None else out
+            if quick(x, target):
+                return target
         array, spec = arrays.take(x, "x"), self.spec
         if array.shape != self.x_shape:
             raise ValueError(f"x has shape {array.shape}; the plan is for {self.x_shape}: use plan.for_shape(x.shape)")
@@ -121,7 +127,6 @@ class Plan:
                 f"residual has shape {added.shape} and dtype {added.dtype.name}; "
                 f"pass one like the result: {self.out_shape} and {spec.acc_dtype}"
             )
-        workers = get_num_threads() if threads is None else check_threads(threads)
         if out is None:
             result = np.empty(self.out_shape, spec.acc_dtype)
         else:
@@ -145,6 +150,20 @@ class Plan:
             _check_workspace(module, self.backend, self.problem, threads)
             module.run(self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads,
                        scratch=arena)  # fmt: skip
+
+    def _quick(self, workers: int) -> Any:
+        """What the backend has for plain arrays, without the checks that others need: a callable or None; kept."""
+        kept: dict[int, Any] = self.__dict__.setdefault("_bound", {})
+        if workers not in kept:
+            make, spec = getattr(self._module, "quick", None), self.spec
+            plain = spec.op == "forward" and spec.terms and math.prod(self.out_shape) and spec.dtype == spec.acc_dtype
+            if make is None or self.borrowed or self.problem.max_workspace is not None or not plain:
+                kept[workers] = None
+            else:
+                shapes = self.x_shape, self.out_shape
+                axes = tuple(canonical_axes(len(shape), spec) for shape in shapes)
+                kept[workers] = make(self.state, self.problem, shapes, axes, workers)
+        return kept[workers]
 
     @property
     def _module(self) -> Any:
@@ -223,6 +242,19 @@ def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
         array = array[None] if unbatched else array
         array = np.moveaxis(array, -1, 1) if spec.channels_last else array
     return array[:, :, *[None] * (3 - spec.ndim)]
+
+
+def canonical_axes(ndim: int, spec: ConvSpec) -> tuple[int, ...]:
+    """Which axis of an array with ``ndim`` axes is n, c, d, h and w; -1 where it has none.
+
+    >>> canonical_axes(4, parse_layer("ih5k3"))
+    (0, 1, -1, 2, 3)
+    """
+    axes = list(range(ndim))
+    lead = [-1, -1] if ndim == spec.ndim else [-1] if ndim == spec.ndim + 1 else [axes.pop(0)]
+    if len(lead) == 1:
+        lead.append(axes.pop() if spec.channels_last else axes.pop(0))
+    return (*lead, *[-1] * (3 - spec.ndim), *axes)
 
 
 def canonical_weights(w: np.ndarray, ndim: int) -> np.ndarray:

@@ -35,6 +35,22 @@ CHANNEL_BLOCK_POINT = 256
 algorithm: the same bits everywhere. zen5-2, 2026-11: 16 channels 77 % of the FMA peak on 64x56x56 3x3, 32 84 %, 64
 87 %, 128 87 %; for one tap 128, 256 and 512 within 2 %. `fastconv bench --backends cython`."""
 
+PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 8.0, 32, 4.0
+"""What packing an element of x, and fetching a weight for a task, take, in multiply-adds; and how many more elements a
+row takes to begin with."""
+
+ROWS = {8: 1.0, 4: 0.99, 2: 0.88, 1: 0.47}
+MOST_ROWS = 8
+STRIDED_ROWS = 0.85
+LEAST_SUMS = 10
+STORE_VECTOR, STORE_STRIDED, STORE_TRANSPOSED = 4, 2, 16
+PACK_WEIGHTS = 0.6
+"""How fast the compiled kernels are, for the choice of their shape, in multiply-adds of a vector.
+
+Output channels of a register block of pixels -> share of the peak; with plain weights in place of packed ones; sums
+in registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element
+with a stride, and a vector that is transposed on its way; what packing a vector of weights takes."""
+
 WINOGRAD_BYTES = 3 * 2**20
 """Transformed input of a winograd task, bytes. zen5-2, 2026-11: 1.5 MB halves the speed at 512 channels, where too few
 tiles share the weights; 3, 6 and 12 MB alike. `fastconv bench --backends winograd`."""

@@ -56,9 +56,11 @@ int main(int argc, char **argv)
 
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
-    i64 *const fields[] = {&p.g,       &p.icg,      &p.ocg, &p.rows, &p.cols,  &p.oc_step,
-                           &p.ic_block, &p.mr, &p.m,    &p.out_h, &p.out_w};
+    i64 borrowed, channels;
+    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.ic_block, &p.mr, &p.lanes,
+                           &p.lane_unit, &borrowed, &channels, &p.m,    &p.out_h, &p.out_w};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
+    p.borrowed = (int)borrowed;
     p.in_place = (int)number();
     p.activation = (int)number();
     memcpy(&p.parameter, &(i64){number()}, sizeof p.parameter);
@@ -74,9 +76,10 @@ int main(int argc, char **argv)
     p.weights = array(item, p.weight_stride, &bytes);
     p.bt = array(item, unused, &bytes);
     p.at = array(item, unused, &bytes);
-    p.scratch_bytes = (p.m ? isa->winograd_scratch : isa->shifted_scratch)[kind](&p);
+    const int algorithm = p.m ? FC_WINOGRAD : channels ? FC_CHANNELS : FC_PIXELS;
+    p.scratch_bytes = isa->scratch[algorithm][kind](&p);
     p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
-    fc_parallel_for((p.m ? isa->winograd : isa->shifted)[kind], &p, fc_shifted_tasks(&p), (int)threads);
+    fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);
     fwrite(p.out, 1, (size_t)out_bytes, stdout);
     fputs(p.ran ? p.ran : "nothing", stdout);
     return 0;

@@ -48,13 +48,15 @@ class EmulatedLayer:
     scratch_bytes = 64
     ran: list[str] = []
 
-    def __init__(self, isa, itemsize, sizes, axes, tile, ic_block, mr, activation, parameter, winograd=None):
+    def __init__(
+        self, isa, itemsize, sizes, axes, tile, ic_block, kind, blocks, borrowed, activation, parameter, winograd=None
+    ):
         self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
-        self.numbers = (ic_block, mr)
+        self.numbers = (ic_block, *blocks, borrowed, kind == "channels")
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or (0, 0, 0, None, None)
 
-    def run(self, x, out, residual, bias, packed, weights, in_place, threads, scratch):
+    def run(self, x, out, residual, bias, packed, weights, in_place, threads):
         m, out_h, out_w, bt, at = self.winograd
         code, parameter = self.epilogue
         (bits,) = struct.unpack("q", struct.pack("d", parameter))
@@ -114,10 +116,14 @@ def emulated(request, programs, monkeypatch):
     monkeypatch.setattr(EmulatedLayer, "command", command)
     monkeypatch.setattr(EmulatedLayer, "ran", [])
     monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", EmulatedLayer)
+    width = 16 if request.param in ("aarch64", "baseline") else X86[request.param][0]
     monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
+    monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)
+    monkeypatch.setattr(_compiled, "tile_pixels", lambda isa: 14 if wide else 6)
     from fastconv.adapters import cython_tiled, winograd
 
     for module in (cython_tiled, winograd):
+        monkeypatch.setattr(module, "quick", None)
         module._layer.cache_clear()
     yield EmulatedLayer.ran
     for module in (cython_tiled, winograd):
@@ -130,6 +136,8 @@ PROBLEMS = [
     ("cython", (2, 3, 9, 11), (5, 3, 3, 3), {"padding": 1}),
     ("cython", (1, 70, 7, 7), (17, 70, 3, 3), {"padding": 1, "activation": "relu"}),
     ("cython", (1, 8, 20, 23), (12, 8, 1, 1), {}),
+    ("cython", (1, 66, 14, 14), (40, 66, 3, 3), {"padding": 1}),
+    ("cython", (2, 9, 7, 7), (64, 9, 1, 1), {"activation": "relu6"}),
     ("cython", (1, 3, 21, 19), (9, 3, 7, 7), {"padding": 3, "stride": 2, "activation": "silu"}),
     ("cython", (1, 6, 12, 40), (6, 1, 3, 3), {"padding": 2, "dilation": 2, "groups": 6, "activation": "hardswish"}),
     ("cython", (1, 4, 13, 9), (4, 2, 2, 4), {"groups": 2, "stride": (3, 2), "padding_mode": "reflect", "padding": 1}),

@@ -1,4 +1,4 @@
-"""What the backends on the compiled kernels share: packed weights, and a lowered layer handed over to C."""
+"""What the backends on the compiled kernels share: prepared weights, and a lowered layer handed over to C."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv.kernels import _compiled
-from fastconv.lowering import Axis, Lowered, choose_tile
-from fastconv.spec import Epilogue
+from fastconv.lowering import Axis, Lowered, Tile
+from fastconv.spec import Epilogue, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +21,47 @@ class Weights:
     bias: np.ndarray | None
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How output channels are blocked, for one instruction set.
+
+    ``rows`` is a register block of the kernels with pixels in the lanes. Packed weights come in blocks of ``lanes``
+    channels; the last one is rounded up to ``unit``, with zeros.
+    """
+
+    rows: int
+    lanes: int
+    unit: int
+
+    def widths(self, ocg: int) -> list[int]:
+        """Channels of each block of packed weights."""
+        whole, rest = divmod(-(-ocg // self.unit) * self.unit, self.lanes)
+        return [self.lanes] * whole + [rest] * (rest > 0)
+
+
 def make_layer(
-    low: Lowered, dtype: str, epilogue: Epilogue, isa: str, threads: int, pixels: int, channels: int,
-    winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
+    low: Lowered, dtype: str, epilogue: Epilogue, isa: str, tile: Tile, ic_block: int, kind: str, blocks: Blocks,
+    borrowed: bool, winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
 ) -> _compiled.Layer:  # fmt: skip
-    """A layer in C: geometry and tasks of at most ``pixels`` packed pixels a channel; no weights."""
-    rows = _compiled.register_rows(isa, max(low.ocg, 1))
-    tile = choose_tile(low, pixels, threads, rows)
+    """A layer in C: geometry, tasks and blocks; no weights."""
     return _compiled.Layer(
         isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        (tile.rows, tile.cols, tile.oc_step), channels, rows, epilogue.activation, epilogue.parameter, winograd,
+        (tile.rows, tile.cols, tile.oc_step), ic_block, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
+        epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
+
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+Axes = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def bound(
+    layer: _compiled.Layer, state: Weights, problem: Problem, shapes: Shapes, axes: Axes, dense: bool, threads: int
+) -> _compiled.Bound:  # fmt: skip
+    """A layer with its weights for x and out of one shape; ``dense``: it may read x where it lies."""
+    assert state.packed is not None
+    dtype = np.dtype(problem.spec.dtype)
+    return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, dtype, dense, threads)
 
 
 def _tables(axis: Axis) -> tuple[int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -12,12 +12,12 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Weights, make_layer
+from fastconv.adapters.compiled import Axes, Blocks, Shapes, Weights, bound, make_layer
 from fastconv.adapters.direct import row_blocks, sequential_bound, workers
 from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
-from fastconv.lowering import lower_winograd
+from fastconv.lowering import choose_tile, lower_winograd
 from fastconv.spec import ConvSpec, Problem
 
 _TILES = {"F(2,3)": 2, "F(4,3)": 4}
@@ -77,8 +77,12 @@ def run(
 ) -> None:  # fmt: skip
     (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem, state.isa, threads)
-    with scratch.borrow(threads * layer.scratch_bytes) as buffer:
-        layer.run(x, out, residual, state.bias, state.packed, state.w, False, threads, buffer)
+    layer.run(x, out, residual, state.bias, state.packed, state.w, False, threads)
+
+
+def quick(state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:
+    threads = workers(problem.spec, threads)
+    return bound(_layer(problem, state.isa, threads), state, problem, shapes, axes, False, threads)
 
 
 @lru_cache(maxsize=256)
@@ -88,10 +92,10 @@ def _layer(problem: Problem, isa: str, threads: int) -> _compiled.Layer:
     transformed = tuning.WINOGRAD_BYTES // (item * max(low.icg, 1) * (m + 2) ** 2)  # tiles whose transform fits
     out_h, out_w = spec.output_size
     at, _, bt = (np.ascontiguousarray(matrix, spec.dtype) for matrix in _floats(m))
-    return make_layer(
-        low, spec.dtype, problem.epilogue, isa, threads, transformed * m * m, tuning.CHANNEL_BLOCK,
-        (m, out_h, out_w, bt, at),
-    )  # fmt: skip
+    rows = _compiled.register_rows(isa, max(low.ocg, 1))
+    tile = choose_tile(low, transformed * m * m, threads, rows)
+    return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, "pixels",
+                      Blocks(rows, rows, rows), False, (m, out_h, out_w, bt, at))  # fmt: skip
 
 
 @cache

@@ -10,7 +10,11 @@ def isas_present() -> tuple[str, ...]: ...
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def last_kernel() -> str | None: ...
+def keep_at_most(nbytes: int) -> None: ...
+def kept_bytes() -> int: ...
 def register_rows(isa: str, ocg: int) -> int: ...
+def vector_lanes(isa: str, itemsize: int) -> int: ...
+def tile_pixels(isa: str) -> int: ...
 def fma_peak(threads: int = 1, milliseconds: float = 10.0, itemsize: int = 4) -> float: ...
 
 class Layer:
@@ -24,7 +28,9 @@ class Layer:
         axes: Sequence[Any],
         tile: tuple[int, int, int],
         ic_block: int,
-        mr: int,
+        kind: str,
+        blocks: tuple[int, int, int],
+        borrowed: bool,
         activation: str | None,
         parameter: float,
         winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
@@ -39,5 +45,21 @@ class Layer:
         weights: np.ndarray | None,
         in_place: bool,
         threads: int,
-        scratch: np.ndarray,
     ) -> None: ...
+
+class Bound:
+    out_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    def __init__(
+        self,
+        layer: Layer,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+        axes: tuple[tuple[int, ...], tuple[int, ...]],
+        packed: np.ndarray,
+        weights: np.ndarray | None,
+        bias: np.ndarray | None,
+        dtype: np.dtype[Any],
+        dense: bool,
+        threads: int,
+    ) -> None: ...
+    def __call__(self, x: object, out: object) -> bool: ...

@@ -6,12 +6,14 @@ releases the GIL. It is never changed after it was made, so threads may share it
 """
 
 import os
-import threading
 import time
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int64_t
-from libc.string cimport memset
+import numpy
+
+from cpython.buffer cimport PyBUF_RECORDS_RO, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memset, strcmp
 
 cdef extern from "engine.h" nogil:
     ctypedef struct fc_axis:
@@ -24,7 +26,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_conv:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
-        int64_t rows, cols, oc_step, ic_block, mr
+        int64_t rows, cols, oc_step, ic_block, mr, lanes, lane_unit
         int in_place
         const char *x
         int64_t x_stride[5]
@@ -34,6 +36,7 @@ cdef extern from "engine.h" nogil:
         int64_t residual_stride[5]
         const void *bias
         const void *packed
+        int borrowed
         const char *weights
         int64_t weight_stride[5]
         int activation
@@ -53,10 +56,9 @@ cdef extern from "engine.h" nogil:
         int vector_bytes
         const int *mr
         int64_t (*widest_panel)(int64_t)
-        task_fn shifted[2]
-        task_fn winograd[2]
-        scratch_fn shifted_scratch[2]
-        scratch_fn winograd_scratch[2]
+        int most_pixels
+        task_fn task[3][2]
+        scratch_fn scratch[3][2]
         task_fn peak[2]
         task_fn stream
 
@@ -64,14 +66,38 @@ cdef extern from "engine.h" nogil:
         char *data
         int64_t bytes, half, passes
 
+    enum:
+        FC_PIXELS, FC_CHANNELS, FC_WINOGRAD
+
     const fc_isa *const fc_isas[]
     int fc_isa_present(const fc_isa *isa)
     int64_t fc_shifted_tasks(const fc_conv *conv)
-    void fc_parallel_for(task_fn task, void *context, int64_t count, int threads)
+    int fc_parallel_for(task_fn task, void *context, int64_t count, int threads)
+    int (*fc_interrupted)() noexcept
+    void *fc_borrow(int64_t nbytes)
+    void fc_give_back(void *scratch)
+    void fc_keep_at_most(int64_t nbytes)
+    int64_t fc_kept()
+
+cdef extern from *:
+    """static _Thread_local int last_kernel_id = -1;"""
+    int last_kernel_id
 
 
 ACTIVATIONS = (None, "relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
-_ran = threading.local()
+_kernel_names = []
+cdef object _ndarray = numpy.ndarray
+
+
+cdef int _check_signals() noexcept with gil:
+    return PyErr_CheckSignals()  # != 0: an exception is set, for `_interrupted` to raise
+
+
+cdef int _interrupted() except -1:
+    return -1
+
+
+fc_interrupted = _check_signals
 
 
 def isas_compiled():
@@ -104,7 +130,17 @@ def set_isa(str name):
 
 def last_kernel():
     """Name of the kernel that ran last in this Python thread."""
-    return getattr(_ran, "name", None)
+    return _kernel_names[last_kernel_id] if last_kernel_id >= 0 else None
+
+
+def keep_at_most(int64_t nbytes):
+    """Bound the scratch that is kept between calls, in bytes; 0 frees it."""
+    fc_keep_at_most(nbytes)
+
+
+def kept_bytes():
+    """Scratch that is kept for later calls, in bytes."""
+    return fc_kept()
 
 
 def register_rows(str isa, int64_t ocg):
@@ -114,6 +150,16 @@ def register_rows(str isa, int64_t ocg):
     while found.mr[i] > ocg and found.mr[i + 1]:
         i += 1
     return found.mr[i]
+
+
+def vector_lanes(str isa, int itemsize):
+    """Elements of a vector."""
+    return _find(isa).vector_bytes // itemsize
+
+
+def tile_pixels(str isa):
+    """Pixels of the largest register tile with output channels in the lanes."""
+    return _find(isa).most_pixels
 
 
 def fma_peak(int threads=1, double milliseconds=10.0, int itemsize=4):
@@ -178,21 +224,24 @@ cdef const fc_isa *_find(str name) except NULL:
 cdef class Layer:
     """One lowered layer, ready to run on arrays of one element size with one instruction set.
 
-    ``axes`` are (out, stride, source, phases, tap_phase, tap_offset) for d, h, w. ``winograd`` is None or
-    (m, out_h, out_w, bt, at) with float arrays of the layer's type.
+    ``axes`` are (out, stride, source, phases, tap_phase, tap_offset) for d, h, w. ``kind`` is what the lanes are,
+    'pixels' or 'channels', ``blocks`` (rows, lanes, unit): output channels of a register block of pixels, and of a block
+    of packed weights, whose last is rounded up to units; ``borrowed``: there will be no packed weights. ``winograd`` is
+    None or (m, out_h, out_w, bt, at) with float arrays of the layer's type.
     """
 
     cdef fc_conv conv
     cdef const fc_isa *found
-    cdef int kind
+    cdef task_fn task
     cdef list kept
+    cdef int name_id
     cdef readonly str kernel_name
     cdef readonly int64_t scratch_bytes
 
-    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t mr, activation,
-                 double parameter, winograd=None):
+    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, str kind, blocks, bint borrowed,
+                 activation, double parameter, winograd=None):
+        cdef int algorithm = FC_PIXELS if kind == "pixels" else FC_CHANNELS
         self.found = _find(isa)
-        self.kind = itemsize == 8
         self.kept = []
         memset(&self.conv, 0, sizeof(fc_conv))
         self.conv.n, self.conv.g, self.conv.icg, self.conv.ocg = sizes
@@ -201,19 +250,24 @@ cdef class Layer:
         self._axis(&self.conv.w, axes[2])
         self.conv.rows, self.conv.cols, self.conv.oc_step = tile
         self.conv.ic_block = ic_block
-        self.conv.mr = mr
+        self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
+        self.conv.borrowed = borrowed
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter
-        algorithm = "shifted_nchw"
+        rows, vectors = self.conv.mr, self.found.widest_panel(self.conv.mr)
+        if kind == "channels":
+            rows, vectors = self.found.most_pixels, 2
         if winograd is not None:
             self.conv.m, self.conv.out_h, self.conv.out_w, bt, at = winograd
             self.conv.bt = self._keep(bt)
             self.conv.at = self._keep(at)
-            algorithm = f"winograd_f{self.conv.m}x3"
-        scratch = self.found.winograd_scratch[self.kind] if winograd else self.found.shifted_scratch[self.kind]
-        self.scratch_bytes = self.conv.scratch_bytes = scratch(&self.conv)
-        lanes = self.found.vector_bytes // itemsize * self.found.widest_panel(mr)
-        self.kernel_name = f"{algorithm}_%s_{mr}x{lanes}"
+            algorithm, kind = FC_WINOGRAD, f"winograd_f{self.conv.m}x3"
+        self.task = self.found.task[algorithm][itemsize == 8]
+        self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
+        self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"
+        if self.kernel_name not in _kernel_names:
+            _kernel_names.append(self.kernel_name)
+        self.name_id = _kernel_names.index(self.kernel_name)
 
     cdef _axis(self, fc_axis *axis, given):
         axis.out, axis.stride, source, phases, tap_phase, tap_offset = given
@@ -228,10 +282,9 @@ cdef class Layer:
         self.kept.append(array)
         return _address(array)
 
-    def run(self, x, out, residual, bias, packed, weights, bint in_place, int threads, scratch):
-        """Convolve. ``scratch``: threads * scratch_bytes, aligned to 64; ``packed`` or ``weights`` may be None."""
+    def run(self, x, out, residual, bias, packed, weights, bint in_place, int threads):
+        """Convolve. ``packed`` or ``weights`` may be None."""
         cdef fc_conv conv = self.conv
-        cdef task_fn task
         conv.x = _strided(x, conv.x_stride)
         conv.out = _strided(out, conv.out_stride)
         conv.in_place = in_place
@@ -243,12 +296,102 @@ cdef class Layer:
             conv.packed = _address(packed)
         if weights is not None:
             conv.weights = _strided(weights, conv.weight_stride)
-        conv.scratch = <char *>_address(scratch)
-        task = self.found.winograd[self.kind] if conv.m else self.found.shifted[self.kind]
+        self._run(&conv, threads)
+
+    cdef int _run(self, fc_conv *conv, int threads) except -1:
+        global last_kernel_id
+        cdef int stopped
         with nogil:
-            fc_parallel_for(task, &conv, fc_shifted_tasks(&conv), threads)
-        if conv.ran != NULL:
-            _ran.name = self.kernel_name % conv.ran.decode()
+            conv.scratch = <char *>fc_borrow(threads * conv.scratch_bytes)
+            stopped = conv.scratch != NULL
+            if stopped:
+                stopped = fc_parallel_for(self.task, conv, fc_shifted_tasks(conv), threads)
+                fc_give_back(conv.scratch)
+        if conv.scratch == NULL:
+            raise MemoryError(f"no memory for {threads * conv.scratch_bytes} bytes of scratch; pass fewer threads")
+        if conv.ran != NULL:  # what the kernel itself says
+            last_kernel_id = self.name_id if strcmp(conv.ran, self.found.name) == 0 else -1
+        if stopped:
+            _interrupted()
+        return 0
+
+
+cdef class Bound:
+    """A layer with its packed weights, for arrays of one shape: the quick way of a plan that is called often.
+
+    ``shapes`` and ``axes`` are those of x and out: the axes (n, c, d, h, w) as numbers of the array's own, -1 where it
+    has none. Calling it convolves and returns True; or does nothing and returns False, when the arrays are anything
+    but plain: other shapes or dtypes, misaligned, overlapping, no NumPy arrays, or an ``out`` with gaps.
+    """
+
+    cdef fc_conv conv
+    cdef Layer layer
+    cdef tuple kept
+    cdef int threads, dims[2]
+    cdef int axis[2][5]
+    cdef Py_ssize_t shape[2][5]
+    cdef int64_t item
+    cdef bint dense
+    cdef char format
+    cdef readonly tuple out_shape
+    cdef readonly object dtype
+
+    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, dtype, bint dense, int threads):
+        cdef int i, k
+        self.layer, self.kept, self.threads, self.dense = layer, (packed, weights, bias), threads, dense
+        self.out_shape, self.dtype, self.item = shapes[1], dtype, dtype.itemsize
+        self.format = ord(dtype.char)
+        self.conv = layer.conv
+        for i in range(2):
+            self.dims[i] = len(shapes[i])
+            for k in range(5):
+                self.axis[i][k] = axes[i][k]
+            for k in range(self.dims[i]):
+                self.shape[i][k] = shapes[i][k]
+        self.conv.packed = _address(packed)
+        if weights is not None:
+            self.conv.weights = _strided(weights, self.conv.weight_stride)
+        if bias is not None:
+            self.conv.bias = _address(bias)
+
+    def __call__(self, x, out):
+        cdef fc_conv conv = self.conv
+        cdef char *ends[4]
+        if not self._take(x, 0, False, conv.x_stride, ends) or not self._take(out, 1, True, conv.out_stride, ends + 2):
+            return False
+        if ends[0] < ends[3] and ends[2] < ends[1]:
+            return False
+        conv.x, conv.out = ends[0], ends[2]
+        conv.in_place = self.dense and conv.x_stride[4] == self.item
+        self.layer._run(&conv, self.threads)
+        return True
+
+    cdef bint _take(self, array, int which, bint write, int64_t *strides, char **ends) except -1:
+        """Canonical strides, first byte and the one behind the last; False if the array is not plain."""
+        cdef Py_buffer view
+        cdef int i
+        cdef int64_t span = self.item, dense = self.item
+        cdef bint plain
+        if type(array) is not _ndarray:
+            return False
+        try:
+            PyObject_GetBuffer(array, &view, PyBUF_RECORDS_RO)
+        except (BufferError, ValueError):
+            return False
+        plain = view.ndim == self.dims[which] and view.format[0] == self.format and view.format[1] == 0
+        plain = plain and not (write and view.readonly) and <uintptr_t>view.buf % self.item == 0
+        for i in range(view.ndim - 1 if plain else -1, -1, -1):
+            plain = plain and view.shape[i] == self.shape[which][i] and view.strides[i] >= 0
+            plain = plain and view.strides[i] % self.item == 0
+            plain = plain and not (write and view.strides[i] != dense and view.shape[i] > 1)
+            span += (view.shape[i] - 1) * view.strides[i]
+            dense *= view.shape[i]
+        for i in range(5 if plain else 0):
+            strides[i] = view.strides[self.axis[which][i]] if self.axis[which][i] >= 0 else 0
+        ends[0] = <char *>view.buf
+        ends[1] = ends[0] + span
+        PyBuffer_Release(&view)
+        return plain
 
 
 cdef char *_strided(array, int64_t *strides) except? NULL:

@@ -6,7 +6,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #ifdef FC_HAVE_AVX512
@@ -73,6 +75,9 @@ static struct {
 static _Thread_local int inside; /* this thread is running a task: a nested call stays serial */
 
 static const i64 SPIN_NANOSECONDS = 50000; /* between two layers of a network; then sleep */
+static const i64 CHECK_NANOSECONDS = 50000000; /* a person does not notice, and it costs nothing */
+
+int (*fc_interrupted)(void);
 
 static void relax(void)
 {
@@ -90,11 +95,37 @@ static i64 nanoseconds(void)
     return (i64)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static int interrupted(i64 *last)
+{
+    if (!fc_interrupted) return 0;
+    const i64 now = nanoseconds();
+    if (now - *last < CHECK_NANOSECONDS) return 0;
+    *last = now;
+    return fc_interrupted();
+}
+
 static void work(int worker)
 {
     inside = 1;
     for (i64 i; (i = atomic_fetch_add(&pool.next, 1)) < pool.count;) pool.task(pool.context, i, worker);
     inside = 0;
+}
+
+/* The caller's share, which also looks for an interrupt. */
+static int work_and_watch(void)
+{
+    i64 last = nanoseconds();
+    int stopped = 0;
+    inside = 1;
+    for (i64 i; (i = atomic_fetch_add(&pool.next, 1)) < pool.count;) {
+        pool.task(pool.context, i, 0);
+        if (!stopped && interrupted(&last)) {
+            stopped = 1;
+            atomic_store(&pool.next, pool.count);
+        }
+    }
+    inside = 0;
+    return stopped;
 }
 
 /* Wait until the generation differs from `seen`: first awake, then asleep. */
@@ -135,8 +166,89 @@ static void *worker_main(void *unused)
     return NULL;
 }
 
+/* ---- scratch ----
+ * Buffers given back wait for the next call that needs about as much; fresh pages cost more than the work in them. The
+ * size stands in the line before a buffer. */
+enum { SLOTS = 32, LINE = 64, HUGE_PAGE = 1 << 21 };
+
+static struct {
+    pthread_mutex_t lock;
+    char *kept[SLOTS]; /* the one that has waited longest first */
+    int count;
+    i64 bytes, limit;
+} arena = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit = 1 << 28};
+
+#define SIZE_OF(buffer) (*(i64 *)(buffer))
+
+static char *remove_kept(int i)
+{
+    char *const buffer = arena.kept[i];
+    arena.bytes -= SIZE_OF(buffer);
+    memmove(arena.kept + i, arena.kept + i + 1, (size_t)(--arena.count - i) * sizeof *arena.kept);
+    return buffer;
+}
+
+void *fc_borrow(i64 bytes)
+{
+    char *buffer = NULL;
+    pthread_mutex_lock(&arena.lock);
+    int best = -1;
+    for (int i = 0; i < arena.count; i++) {
+        const i64 size = SIZE_OF(arena.kept[i]);
+        if (size >= bytes && size <= 4 * bytes + 65536 && (best < 0 || size < SIZE_OF(arena.kept[best]))) best = i;
+    }
+    if (best >= 0) buffer = remove_kept(best);
+    pthread_mutex_unlock(&arena.lock);
+    if (!buffer) {
+        const size_t unit = bytes + LINE >= HUGE_PAGE ? HUGE_PAGE : LINE;
+        buffer = aligned_alloc(unit, ((size_t)bytes + LINE + unit - 1) / unit * unit);
+        if (!buffer) return NULL;
+#ifdef MADV_HUGEPAGE
+        if (unit == HUGE_PAGE) madvise(buffer, (size_t)bytes + LINE, MADV_HUGEPAGE);
+#endif
+        SIZE_OF(buffer) = bytes;
+    }
+    return buffer + LINE;
+}
+
+/* Frees what was kept longest until the rest is within the bound. The lock is held. */
+static void shrink(void)
+{
+    while (arena.count && (arena.bytes > arena.limit || arena.count == SLOTS)) free(remove_kept(0));
+}
+
+void fc_give_back(void *scratch)
+{
+    char *const buffer = (char *)scratch - LINE;
+    pthread_mutex_lock(&arena.lock);
+    arena.bytes += SIZE_OF(buffer);
+    arena.kept[arena.count++] = buffer;
+    shrink();
+    pthread_mutex_unlock(&arena.lock);
+}
+
+void fc_keep_at_most(i64 bytes)
+{
+    pthread_mutex_lock(&arena.lock);
+    arena.limit = bytes;
+    shrink();
+    pthread_mutex_unlock(&arena.lock);
+}
+
+i64 fc_kept(void)
+{
+    pthread_mutex_lock(&arena.lock);
+    const i64 bytes = arena.bytes;
+    pthread_mutex_unlock(&arena.lock);
+    return bytes;
+}
+
 static void reset_after_fork(void)
 {
+    /* What another thread had borrowed is lost to the child, no more; a list that was half changed is not used. */
+    pthread_mutex_init(&arena.lock, NULL);
+    arena.count = 0;
+    arena.bytes = 0;
     /* The child has none of the workers and may have copied the locks while they were held. */
     pthread_mutex_init(&pool.busy, NULL);
     pthread_mutex_init(&pool.sleep, NULL);
@@ -165,16 +277,21 @@ static void start_workers(int wanted)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void fc_parallel_for(task_fn task, void *context, i64 count, int threads)
+int fc_parallel_for(task_fn task, void *context, i64 count, int threads)
 {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > count) threads = (int)count;
     if (threads < 2 || inside || pthread_mutex_trylock(&pool.busy)) {
         const int nested = inside;
+        i64 last = count > 1 ? nanoseconds() : 0;
+        int stopped = 0;
         inside = 1;
-        for (i64 i = 0; i < count; i++) task(context, i, 0);
+        for (i64 i = 0; i < count && !stopped; i++) {
+            task(context, i, 0);
+            stopped = i + 1 < count && interrupted(&last);
+        }
         inside = nested;
-        return;
+        return stopped;
     }
     start_workers(threads - 1);
     pool.task = task;
@@ -189,7 +306,7 @@ void fc_parallel_for(task_fn task, void *context, i64 count, int threads)
         for (int i = 1; i < threads; i++) pthread_cond_signal(&pool.wake); /* not those beyond: they would spin */
         pthread_mutex_unlock(&pool.sleep);
     }
-    work(0);
+    const int stopped = work_and_watch();
     s = atomic_fetch_and(&pool.state, ~OPEN);
     for (int spins = 0; ACTIVE(atomic_load(&pool.state)); spins++) {
         if (spins < 20000)
@@ -198,4 +315,5 @@ void fc_parallel_for(task_fn task, void *context, i64 count, int threads)
             sched_yield(); /* more threads than cores: the last worker may need ours */
     }
     pthread_mutex_unlock(&pool.busy);
+    return stopped;
 }

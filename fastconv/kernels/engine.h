@@ -14,6 +14,9 @@ enum fc_activation {
     FC_NONE, FC_RELU, FC_RELU6, FC_SILU, FC_GELU, FC_GELU_TANH, FC_HARDSWISH, FC_LEAKY_RELU
 };
 
+/* What the lanes of a vector are: neighbouring pixels of one output channel, or output channels of one pixel. */
+enum fc_algorithm { FC_PIXELS, FC_CHANNELS, FC_WINOGRAD, FC_ALGORITHMS };
+
 /* One spatial axis of a lowered layer; see fastconv/lowering.py for the meaning of the tables. */
 typedef struct {
     i64 out, stride, taps, phases, reach, source_len;
@@ -30,7 +33,8 @@ typedef struct {
     fc_axis d, h, w;
     i64 rows, cols, oc_step; /* a task: rows x cols outputs of one d-slice, oc_step channels */
     i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
-    i64 mr;                  /* output channels of a register block, at most ocg */
+    i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
+    i64 lanes, lane_unit;    /* packed weights: output channels of a block; the last one is rounded up to units */
     int in_place;            /* read x where it lies: needs no padding, stride 1, unit stride along w */
     const char *x;
     i64 x_stride[5];
@@ -39,7 +43,8 @@ typedef struct {
     const char *residual; /* or NULL */
     i64 residual_stride[5];
     const void *bias;   /* [g * ocg] or NULL */
-    const void *packed; /* weights [g][ic block][mr block][tap][channel][mr], or NULL: read `weights` in place */
+    const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: only `weights` is there */
+    int borrowed;         /* there are only plain weights: `packed` is NULL */
     const char *weights;
     i64 weight_stride[5]; /* (oc, ic, kd, kh, kw), multiples of the element size */
     int activation;
@@ -58,11 +63,12 @@ typedef i64 (*scratch_fn)(const fc_conv *conv);
 typedef struct {
     const char *name;
     int vector_bytes;
-    const int *mr; /* rows of the register blocks there are, largest first, 0 ends */
+    const int *mr; /* rows of the register blocks with pixels in the lanes, largest first, 0 ends */
     i64 (*widest_panel)(i64 mr); /* in vectors */
+    int most_pixels; /* of a register tile with channels in the lanes */
     /* [0] float32, [1] float64 */
-    task_fn shifted[2], winograd[2];                 /* the context is an fc_conv */
-    scratch_fn shifted_scratch[2], winograd_scratch[2]; /* bytes that a worker needs */
+    task_fn task[FC_ALGORITHMS][2];       /* the context is an fc_conv */
+    scratch_fn scratch[FC_ALGORITHMS][2]; /* bytes that a worker needs */
     task_fn peak[2];
     task_fn stream; /* the context is an fc_stream */
 } fc_isa;
@@ -81,7 +87,16 @@ int fc_isa_present(const fc_isa *isa);
 
 /* Run task(context, 0..count-1, worker) on up to `threads` threads, the caller among them; worker is
  * below `threads` and no two tasks run at once under one number. Serial when nested or when another
- * caller has the pool; survives fork. */
-void fc_parallel_for(task_fn task, void *context, i64 count, int threads);
+ * caller has the pool; survives fork. Returns whether `fc_interrupted` ended it early. */
+int fc_parallel_for(task_fn task, void *context, i64 count, int threads);
+
+/* Asked by the caller's thread between two tasks, when it was not asked for CHECK_NANOSECONDS; may be NULL. */
+extern int (*fc_interrupted)(void);
+
+/* Scratch that the engine owns, aligned to 64 bytes, kept between calls up to a bound. NULL: no memory. */
+void *fc_borrow(i64 bytes);
+void fc_give_back(void *scratch);
+void fc_keep_at_most(i64 bytes); /* 0 also frees what is kept now */
+i64 fc_kept(void);
 
 #endif

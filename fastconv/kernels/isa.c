@@ -52,10 +52,30 @@ static i64 widest_panel(i64 mr)
     }
 }
 
+/* The register tiles with channels in the lanes: X(R, Q), R rows of Q pixels, by one or two vectors of channels. */
+#if WIDE
+#define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
+    X(1, 13) X(1, 14) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
+enum { MOST_PIXELS = 14, LEAST_PAIR = 4 };
+#else
+#define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(2, 2) X(2, 3)
+enum { MOST_PIXELS = 6, LEAST_PAIR = 2 };
+#endif
+
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
 enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while they are transformed back */
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
+static i64 round_up(i64 a, i64 unit) { return (a + unit - 1) / unit * unit; }
+static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps; }
+
+/* Starts that a micro-kernel is given: one a tap; with few channels one for each of them, too, as the loop over them
+ * would be too short. */
+enum { FEW_CHANNELS = 8, AHEAD = 8 /* channels whose rows are fetched before they are packed */ };
+static i64 steps_of(const fc_conv *p)
+{
+    return taps_of(p) * (p->icg <= least(FEW_CHANNELS, p->ic_block) ? p->icg : 1);
+}
 
 /* A task: one d-slice z of image n and group g, rows x cols outputs (or tiles) from (y0, x0), channels [o0, o1). */
 typedef struct {
@@ -79,40 +99,70 @@ static block block_of(const fc_conv *p, i64 task)
     return b;
 }
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+/* Whether `cols` pixels of each row follow each other without a gap in what is written. */
+static int rows_joined(const fc_conv *p, i64 cols)
+{
+    return p->out_stride[3] == cols * p->out_stride[4]
+           && (!p->residual || p->residual_stride[3] == cols * p->residual_stride[4]);
+}
+
+/* Address of channel 0 of the group and the first pixel of a block. */
+#define FIRST_PIXEL(array, stride, p, b)                                                                       \
+    ((array) + (b).n * (stride)[0] + (b).g * (p)->ocg * (stride)[1] + (b).z * (stride)[2] + (b).y0 * (stride)[3] \
+     + (b).x0 * (stride)[4])
+
 #define T float
+#define T_BYTES 4
+#define LANE_INT int32_t
+#define PUT_MASKED(to, from, n) \
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << (n)) - 1), _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), from))
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
 #define TANH tanhf
 #include "product.h"
+#include "lanes.h"
 #include "store.h"
 #include "strip.h"
-#include "shifted.h"
+#include "pixels.h"
+#include "channels.h"
 #include "winograd.h"
 #include "stream.h"
 #undef T
+#undef T_BYTES
+#undef LANE_INT
+#undef PUT_MASKED
 #undef SUFFIX
 #undef EXP
 #undef ERF
 #undef TANH
 
 #define T double
+#define T_BYTES 8
+#define LANE_INT int64_t
+#define PUT_MASKED(to, from, n) \
+    _mm512_mask_storeu_pd(to, (__mmask8)((1u << (n)) - 1), _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), from))
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf
 #define TANH tanh
 #include "product.h"
+#include "lanes.h"
 #include "store.h"
 #include "strip.h"
-#include "shifted.h"
+#include "pixels.h"
+#include "channels.h"
 #include "winograd.h"
 
 const fc_isa PASTE(fc_isa_, ISA) = {
-    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel,
-    {shifted_task_f32, shifted_task_f64},
-    {winograd_task_f32, winograd_task_f64},
-    {shifted_scratch_f32, shifted_scratch_f64},
-    {winograd_scratch_f32, winograd_scratch_f64},
+    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
+    {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {winograd_task_f32, winograd_task_f64}},
+    {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},
+     {winograd_scratch_f32, winograd_scratch_f64}},
     {peak_f32, peak_f64},
     stream,
 };

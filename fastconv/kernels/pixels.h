@@ -1,38 +1,14 @@
 /* The shifted product, pixels in the lanes: the loop nest around micro-kernel, strip and store. Included by isa.c
- * last, once per element type T.
+ * once per element type T. For wide rows, few output channels, and 1x1 kernels, whose x it reads where it lies.
  *
  * Floors of a layer: FLOPs over the FMA peak, and bytes of x, w and out over the bandwidth; what comes on top is
  * packing (a strip is read once per channel block), the columns thrown away at the end of rows, and the output
  * read and written once per channel block. */
 
-static i64 NAME(shifted_scratch)(const fc_conv *p)
+static i64 NAME(pixels_scratch)(const fc_conv *p)
 {
-    const i64 slack = MOST_VECTORS * VL, pad = 64;
-    const i64 strip = (least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + slack) * (i64)sizeof(T);
-    const i64 taps = p->d.taps * p->h.taps * p->w.taps;
-    return (strip + 2 * taps * (i64)sizeof(i64) + pad + 63) / 64 * 64;
-}
-
-/* Where each tap starts: in the strip (or in x itself) and in the weights. */
-static void NAME(fill_taps)(const fc_conv *p, i64 *a_tap, i64 *b_tap, i64 z, i64 height, i64 width, i64 packed_step,
-                            int in_place)
-{
-    i64 t = 0;
-    for (i64 r = 0; r < p->d.taps; r++)
-        for (i64 i = 0; i < p->h.taps; i++)
-            for (i64 j = 0; j < p->w.taps; j++, t++) {
-                const i64 *const ws = p->weight_stride;
-                a_tap[t] = p->packed ? t * packed_step : (r * ws[2] + i * ws[3] + j * ws[4]) / (i64)sizeof(T);
-                if (in_place) {
-                    const i64 at = (z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
-                    const i64 depth = p->d.source[at];
-                    b_tap[t] = (depth * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / (i64)sizeof(T)
-                               + p->w.tap_offset[j];
-                } else {
-                    const i64 plane = (r * p->h.phases + p->h.tap_phase[i]) * p->w.phases + p->w.tap_phase[j];
-                    b_tap[t] = (plane * height + p->h.tap_offset[i]) * width + p->w.tap_offset[j];
-                }
-            }
+    const i64 strip = (least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T);
+    return (strip + 2 * steps_of(p) * (i64)sizeof(i64) + 64 + 63) / 64 * 64;
 }
 
 /* What stays the same over the panels of one task and one channel block. */
@@ -42,8 +18,8 @@ typedef struct {
     block b;
     run_shape shape;
     steps s;
-    const T *pixels, *weights; /* the first pixel; the weights of the group's channel 0 and this channel block */
-    i64 weights_block;         /* from one register block of weights to the next, elements; 0: `weights` has strides */
+    const T *pixels, *weights; /* the first pixel; the group's plain weights of this channel block, NULL: packed */
+    i64 c0;                    /* first input channel of this channel block */
     char *out;                 /* channel 0, first pixel of the block */
     const char *residual;
     run_end end;
@@ -61,22 +37,25 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
     const int pieces = NAME(cut)(segments, &k->shape, run, start, q, next, k->b.cols, k->joined);
     const int whole = k->unit && pieces == 1 && segments[0].length == nv * VL;
     const int finish = k->end.last && (k->end.bias || k->residual || k->end.activation);
-    const product_fn product = NAME(products)[k->weights_block != 0][mr][nv];
+    const product_fn product = NAME(products)[!k->weights][mr][nv];
     const T *const pixels = k->pixels + run * k->shape.width + start;
 
     for (i64 o = k->b.o0; o < k->b.o1; o += mr) {
-        /* The last register block overlaps the one before it, so that all are full; only new rows are stored. */
-        const i64 first = least(o, p->ocg - mr), new = o - first;
-        const T *const a = k->weights + (k->weights_block ? o / mr * k->weights_block : first * k->s.a_row);
+        /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
+         * new is stored. */
+        const i64 first = k->weights ? least(o, p->ocg - mr) : o, new = o - first, valid = least(mr, p->ocg - first);
+        steps s = k->s;
+        const T *const a = k->weights ? k->weights + first * s.a_row
+                                      : NAME(packed_at)(p, k->b.g, first, k->c0, &s.a_channel);
         char *const to = k->out + first * out_stride[1];
-        const int direct = whole && new == 0;
+        const int direct = whole && new == 0 && valid == mr;
         if (direct)
-            product(a, pixels, &k->s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
+            product(a, pixels, &s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
                     out_stride[1] / (i64)sizeof(T), !k->end.first);
         else
-            product(a, pixels, &k->s, tile, nv * VL, 0);
+            product(a, pixels, &s, tile, nv * VL, 0);
         if (direct && !finish) continue;
-        for (i64 i = new; i < mr; i++)
+        for (i64 i = new; i < valid; i++)
             for (const segment *v = segments; v < segments + pieces; v++)
                 NAME(store)(to + i * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4], out_stride[4],
                             direct ? NULL : tile + i * nv * VL + v->from, v->length, &k->end, group + first + i,
@@ -106,49 +85,41 @@ static void NAME(multiply_runs)(const panel_work *k)
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
-static void NAME(shifted_task)(void *context, i64 task, int worker)
+static void NAME(pixels_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
-    const i64 taps = p->d.taps * p->h.taps * p->w.taps, mr = p->mr, rows = (p->ocg + mr - 1) / mr * mr;
     T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
-    i64 *const b_tap = (i64 *)((char *)strip + p->scratch_bytes) - taps, *const a_tap = b_tap - taps;
+    i64 *const b_tap = (i64 *)((char *)strip + p->scratch_bytes) - steps_of(p), *const a_tap = b_tap - steps_of(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
-#define AT(array, stride) /* channel 0 of the group, first pixel of the block */                           \
-    (array + b.n * stride[0] + b.g * p->ocg * stride[1] + b.z * stride[2] + b.y0 * stride[3] + b.x0 * stride[4])
     panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols),
-                    .out = AT(p->out, p->out_stride),
-                    .residual = p->residual ? AT(p->residual, p->residual_stride) : NULL,
+                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
+                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL,
                     .end = {.activation = p->activation, .bias = p->bias, .parameter = (T)p->parameter}};
-#undef AT
     k.unit = p->out_stride[4] == sizeof(T) && p->out_stride[1] % (i64)sizeof(T) == 0;
-    k.joined = k.shape.width == b.cols && p->out_stride[3] == b.cols * p->out_stride[4]
-               && (!k.residual || p->residual_stride[3] == b.cols * p->residual_stride[4]);
+    k.joined = k.shape.width == b.cols && rows_joined(p, b.cols);
 
-    for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-        const i64 channels = least(p->ic_block, p->icg - c0);
-        const char *const from = x + c0 * p->x_stride[1];
-        k.s = (steps){taps, channels, .a_tap = a_tap, .b_tap = b_tap};
+    for (k.c0 = 0; k.c0 < p->icg; k.c0 += p->ic_block) {
+        const i64 channels = least(p->ic_block, p->icg - k.c0);
+        const char *const from = x + k.c0 * p->x_stride[1];
+        k.s = (steps){.a_tap = a_tap, .b_tap = b_tap};
         if (k.shape.in_place) {
             k.pixels = (const T *)(from + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
             k.s.b_channel = p->x_stride[1] / (i64)sizeof(T);
         } else {
-            NAME(pack_strip)(strip, p, from, channels, b.z, b.y0, b.x0, b.rows, b.cols, MOST_VECTORS * VL);
+            NAME(pack_strip)(strip, p, from, channels, &b, MOST_VECTORS * VL);
             k.pixels = strip;
             k.s.b_channel = NAME(plane_pitch)(p);
         }
-        NAME(fill_taps)(p, a_tap, b_tap, b.z, b.rows + p->h.reach, k.shape.width, channels * mr, k.shape.in_place);
-        if (p->packed) {
-            k.weights = (const T *)p->packed + (b.g * p->icg + c0) * rows * taps;
-            k.weights_block = channels * taps * mr;
-        } else {
-            k.weights = (const T *)(p->weights + b.g * p->ocg * p->weight_stride[0] + c0 * p->weight_stride[1]);
+        if (!p->packed) {
+            k.weights = (const T *)(p->weights + b.g * p->ocg * p->weight_stride[0] + k.c0 * p->weight_stride[1]);
             k.s.a_row = p->weight_stride[0] / (i64)sizeof(T);
             k.s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
         }
-        k.end.first = c0 == 0;
-        k.end.last = c0 + channels == p->icg;
+        NAME(fill_steps)(p, &k.s, a_tap, b_tap, &b, channels, k.shape.width, k.shape.in_place);
+        k.end.first = k.c0 == 0;
+        k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);
     }
 }

@@ -6,6 +6,8 @@
 #define loose_vec NAME(loose_vec)
 typedef T vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef T loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias)); /* any address */
+#define lane_index NAME(lane_index)
+typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
 
 /* What one call of the micro-kernel sums over; distances in elements. */
 #define steps NAME(steps)
@@ -15,23 +17,25 @@ typedef struct {
     const i64 *a_tap, *b_tap;
 } steps;
 
-/* The micro-kernel, MR x NV vectors:
+/* The micro-kernel with pixels in the lanes, MR x NV vectors:
  *   c[i * c_row + j] (+)= sum over taps t, channels k of
  *                         a[a_tap[t] + k * a_channel + i * a_row] * b[b_tap[t] + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
- * runs over t, then k, whatever the block, so every block gives the same bits. */
-#define PRODUCT_BODY(MR, NV, A_ROW, A_CHANNEL)                                                      \
+ * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
+ * a_tap[t] = t * channels * a_channel: one stream. */
+#define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
     for (int i = 0; i < MR; i++)                                                                    \
         for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                          \
     for (i64 t = 0; t < s->taps; t++) {                                                             \
-        const T *ap = a + s->a_tap[t], *bp = b + s->b_tap[t];                                       \
+        const T *bp = b + s->b_tap[t];                                                              \
+        A_TAP;                                                                                      \
         for (i64 k = 0; k < s->channels; k++) {                                                     \
             vec bv[NV];                                                                             \
             _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
             _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                    \
                 _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i * (A_ROW)]; \
-            ap += (A_CHANNEL);                                                                      \
+            ap += a_channel;                                                                        \
             bp += s->b_channel;                                                                     \
         }                                                                                           \
     }                                                                                               \
@@ -47,12 +51,15 @@ typedef struct {
 #define PRODUCT(MR, NV)                                                                                      \
     static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
     {                                                                                                        \
-        PRODUCT_BODY(MR, NV, 1, MR)                                                                          \
+        const i64 a_channel = s->a_channel;                                                                  \
+        const T *ap = a;                                                                                     \
+        PRODUCT_BODY(MR, NV, 1, )                                                                            \
     }                                                                                                        \
     static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
     {                                                                                                        \
         const i64 a_row = s->a_row, a_channel = s->a_channel;                                                \
-        PRODUCT_BODY(MR, NV, a_row, a_channel)                                                               \
+        const T *ap;                                                                                         \
+        PRODUCT_BODY(MR, NV, a_row, ap = a + s->a_tap[t])                                                               \
     }
 BLOCKS(PRODUCT)
 #undef PRODUCT

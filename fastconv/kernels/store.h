@@ -18,6 +18,17 @@ static T NAME(activate)(T v, int activation, T parameter)
     }
 }
 
+/* OUT = act(OUT) for every element that EACH goes over; the choice is outside the loop, so that the cheap ones vectorise. */
+#define ACTIVATE(EACH, OUT, activation, parameter)                                    \
+    switch (activation) {                                                             \
+    case FC_NONE: break;                                                              \
+    case FC_RELU: EACH OUT = NAME(activate)(OUT, FC_RELU, parameter); break;          \
+    case FC_RELU6: EACH OUT = NAME(activate)(OUT, FC_RELU6, parameter); break;        \
+    case FC_LEAKY_RELU: EACH OUT = NAME(activate)(OUT, FC_LEAKY_RELU, parameter); break; \
+    case FC_HARDSWISH: EACH OUT = NAME(activate)(OUT, FC_HARDSWISH, parameter); break; \
+    default: EACH OUT = NAME(activate)(OUT, activation, parameter);                   \
+    }
+
 /* One run of `length` sums of channel `o` to `out`, `step` bytes apart; `sums` NULL: they are in `out` already.
  * `first`: out holds nothing yet. `last`: all channels are summed, so the epilogue follows. */
 #define run_end NAME(run_end)
@@ -39,15 +50,7 @@ static inline __attribute__((always_inline)) void NAME(store_run)(
     if (!end->last) return;
     if (end->bias) EACH OUT += bias;
     if (residual) EACH OUT += *(const T *)(residual + i * residual_step);
-    const T p = end->parameter;
-    switch (end->activation) { /* outside the loop, so that the cheap ones vectorise */
-    case FC_NONE: break;
-    case FC_RELU: EACH OUT = NAME(activate)(OUT, FC_RELU, p); break;
-    case FC_RELU6: EACH OUT = NAME(activate)(OUT, FC_RELU6, p); break;
-    case FC_LEAKY_RELU: EACH OUT = NAME(activate)(OUT, FC_LEAKY_RELU, p); break;
-    case FC_HARDSWISH: EACH OUT = NAME(activate)(OUT, FC_HARDSWISH, p); break;
-    default: EACH OUT = NAME(activate)(OUT, end->activation, p);
-    }
+    ACTIVATE(EACH, OUT, end->activation, end->parameter)
 #undef EACH
 #undef OUT
 }

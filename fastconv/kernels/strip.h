@@ -25,57 +25,128 @@ static void NAME(regular_run)(const fc_axis *w, i64 start, i64 count, i64 *lo, i
     }
 }
 
-static void NAME(pack_row)(T *to, const char *from, i64 step, const fc_axis *w, i64 start, i64 count, i64 lo, i64 hi)
+static T NAME(pixel)(const char *from, i64 step, const fc_axis *w, i64 i)
 {
-#define EDGE(k)                                                                              \
-    do {                                                                                     \
-        const i64 i = start + (k) * w->stride, at = i < w->source_len ? w->source[i] : -1;   \
-        to[k] = at < 0 ? 0 : *(const T *)(from + at * step);                                 \
-    } while (0)
-    for (i64 k = 0; k < lo; k++) EDGE(k);
-    for (i64 k = hi; k < count; k++) EDGE(k);
-#undef EDGE
+    const i64 at = i < w->source_len ? w->source[i] : -1;
+    return at < 0 ? 0 : *(const T *)(from + at * step);
+}
+
+/* One row of one channel: what lies outside its regular run [lo, hi), and what lies inside. */
+static void NAME(pack_edges)(T *to, const char *from, i64 step, const fc_axis *w, i64 start, i64 count, i64 lo, i64 hi)
+{
+    for (i64 k = 0; k < lo; k++) to[k] = NAME(pixel)(from, step, w, start + k * w->stride);
+    for (i64 k = hi; k < count; k++) to[k] = NAME(pixel)(from, step, w, start + k * w->stride);
+}
+
+static void NAME(pack_run)(T *to, const char *from, i64 step, const fc_axis *w, i64 start, i64 lo, i64 hi)
+{
     if (lo >= hi) return;
     const char *first = from + w->source[start + lo * w->stride] * step;
     const i64 stride = w->stride * step;
     if (stride == sizeof(T))
-        memcpy(to + lo, first, (hi - lo) * sizeof(T));
+        NAME(copy)(to + lo, (const T *)first, hi - lo);
     else if (stride == 2 * sizeof(T))
-        for (i64 k = 0; k < hi - lo; k++) to[lo + k] = ((const T *)first)[2 * k];
+        NAME(copy_every_second)(to + lo, (const T *)first, hi - lo);
     else
         for (i64 k = 0; k < hi - lo; k++) to[lo + k] = *(const T *)(first + k * stride);
+}
+
+/* The runs of all channels where these follow each other in x: squares of VL pixels by VL channels are transposed, so
+ * that neither side is touched an element at a time. */
+static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, const fc_axis *w, i64 start, i64 lo, i64 hi,
+                                i64 channels)
+{
+    const i64 squares = (hi - lo) / VL * VL, whole = channels / VL * VL;
+    for (i64 k = lo; k < lo + squares; k += VL)
+        for (i64 c = 0; c < whole; c += VL) {
+            vec row[VECTOR_BYTES / T_BYTES];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++)
+                row[i] = *(const loose_vec *)(from + w->source[start + (k + i) * w->stride] * step + c * (i64)sizeof(T));
+            NAME(transpose)(row);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++) *(loose_vec *)(to + (c + i) * pitch + k) = row[i];
+        }
+    for (i64 c = 0; c < channels; c++)
+        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
 /* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap]
  * [h phase][w phase][rows + reach][cols + reach], channels plane_pitch apart. Whatever lies between them
  * and the slack of one panel behind the last is set to zero: it is read, though never stored, and
  * denormals would be slow. */
-static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, i64 z, i64 y0, i64 x0,
-                             i64 rows, i64 cols, i64 slack)
+static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack)
 {
-    const i64 pitch = NAME(plane_pitch)(p), height = rows + p->h.reach, width = cols + p->w.reach;
+    const i64 pitch = NAME(plane_pitch)(p), height = b->rows + p->h.reach, width = b->cols + p->w.reach;
     for (i64 pw = 0; pw < p->w.phases; pw++) {
-        const i64 start = x0 * p->w.stride + p->w.phase[pw];
+        const i64 start = b->x0 * p->w.stride + p->w.phase[pw];
         i64 lo, hi;
         NAME(regular_run)(&p->w, start, width, &lo, &hi);
         for (i64 r = 0; r < p->d.taps; r++) {
-            const i64 depth = p->d.source[(z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
             for (i64 ph = 0; ph < p->h.phases; ph++)
                 for (i64 j = 0; j < height; j++) {
-                    const i64 i = (y0 + j) * p->h.stride + p->h.phase[ph];
+                    const i64 i = (b->y0 + j) * p->h.stride + p->h.phase[ph];
                     const i64 row = i < p->h.source_len ? p->h.source[i] : -1;
-                    T *to = strip + (((r * p->h.phases + ph) * p->w.phases + pw) * height + j) * width;
-                    const char *from = x + depth * p->x_stride[2] + row * p->x_stride[3];
-                    for (i64 c = 0; c < channels; c++, to += pitch, from += p->x_stride[1]) {
-                        if (depth < 0 || row < 0)
-                            memset(to, 0, width * sizeof(T));
-                        else
-                            NAME(pack_row)(to, from, p->x_stride[4], &p->w, start, width, lo, hi);
+                    T *const to = strip + (((r * p->h.phases + ph) * p->w.phases + pw) * height + j) * width;
+                    const char *const from = x + depth * p->x_stride[2] + row * p->x_stride[3];
+                    const int last = p->x_stride[1] == sizeof(T) && channels >= VL;
+                    const i64 bytes = (hi - lo) * p->w.stride * p->x_stride[4];
+                    const char *ahead = from + p->w.source[start + lo * p->w.stride] * p->x_stride[4] + AHEAD * p->x_stride[1];
+                    if (depth < 0 || row < 0 || last || lo >= hi || bytes < 0) ahead = NULL;
+                    for (i64 c = 0; c < channels; c++) {
+                        if (ahead && c + AHEAD < channels)
+                            for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(ahead + c * p->x_stride[1] + at);
+                        if (depth < 0 || row < 0) {
+                            memset(to + c * pitch, 0, width * sizeof(T));
+                        } else {
+                            const char *const line = from + c * p->x_stride[1];
+                            NAME(pack_edges)(to + c * pitch, line, p->x_stride[4], &p->w, start, width, lo, hi);
+                            if (!last) NAME(pack_run)(to + c * pitch, line, p->x_stride[4], &p->w, start, lo, hi);
+                        }
                     }
+                    if (last && depth >= 0 && row >= 0)
+                        NAME(pack_run_last)(to, pitch, from, p->x_stride[4], &p->w, start, lo, hi, channels);
                 }
         }
     }
     const i64 used = p->d.taps * p->h.phases * p->w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
+}
+
+/* Where each step of a micro-kernel starts: in the strip (or in x itself) and in plain weights; `s` has the distances
+ * between channels. Few channels become steps of their own, see steps_of. */
+static void NAME(fill_steps)(const fc_conv *p, steps *s, i64 *a_tap, i64 *b_tap, const block *b, i64 channels, i64 width,
+                             int in_place)
+{
+    const i64 *const ws = p->weight_stride, item = sizeof(T), height = b->rows + p->h.reach;
+    const i64 each = steps_of(p) / taps_of(p);
+    i64 t = 0;
+    for (i64 r = 0; r < p->d.taps; r++)
+        for (i64 i = 0; i < p->h.taps; i++)
+            for (i64 j = 0; j < p->w.taps; j++) {
+                const i64 plane = (r * p->h.phases + p->h.tap_phase[i]) * p->w.phases + p->w.tap_phase[j];
+                i64 at = (plane * height + p->h.tap_offset[i]) * width + p->w.tap_offset[j];
+                if (in_place) {
+                    const i64 z = (b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
+                    at = (p->d.source[z] * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / item
+                         + p->w.tap_offset[j];
+                }
+                for (i64 c = 0; c < each; c++, t++) {
+                    a_tap[t] = p->packed ? 0 : (r * ws[2] + i * ws[3] + j * ws[4]) / item + c * s->a_channel;
+                    b_tap[t] = at + c * s->b_channel;
+                }
+            }
+    s->taps = t;
+    s->channels = channels / each;
+}
+
+/* The packed weights of output channel o of a group, and those that follow it in its block; `lanes`: the distance from one
+ * input channel to the next. Blocks are full but for the last, which ends with zeros. */
+static const T *NAME(packed_at)(const fc_conv *p, i64 g, i64 o, i64 c0, i64 *lanes)
+{
+    const i64 taps = taps_of(p), all = round_up(p->ocg, p->lane_unit), first = o / p->lanes * p->lanes;
+    *lanes = least(p->lanes, all - first);
+    return (const T *)p->packed + ((g * all + first) * p->icg + c0 * *lanes) * taps + o - first;
 }

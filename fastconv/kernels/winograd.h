@@ -1,4 +1,4 @@
-/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after shifted.h.
+/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after strip.h.
  *
  * A tile of m x m outputs is A^T [ sum over channels of (G w G^T) * (B^T d B) ] A, d being the alpha x alpha
  * inputs below it. Tiles are laid out as the outputs of a layer of stride m (lowering.lower_winograd), so that
@@ -129,8 +129,7 @@ static inline __attribute__((always_inline)) void NAME(transform_block)(const in
     for (int j = 0; j < alpha; j++) column[j] = p->w.tap_offset[j];
     for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
         const i64 channels = least(p->ic_block, p->icg - c0);
-        NAME(pack_strip)(k->strip, p, k->x + c0 * p->x_stride[1], channels, 0, k->b.y0, k->b.x0, k->b.rows, k->b.cols,
-                         MOST_VECTORS * VL);
+        NAME(pack_strip)(k->strip, p, k->x + c0 * p->x_stride[1], channels, &k->b, MOST_VECTORS * VL);
         for (i64 c = 0; c < channels; c++)
             for (i64 q = 0; q < k->tiles; q += VL)
                 NAME(transform_input)(alpha, k->strip + c * plane + q, row, column, p->bt,
