@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Plan:
     borrowed: tuple[tuple[str, np.ndarray], ...] = ()  # the caller's own arrays that `state` reads
     resize: str | None = None  # 'same' or 'same_lower': a padding that `for_shape` works out anew
     operand: str = "x"  # what the caller calls the array that is convolved
+    _serial: ClassVar[Any] = None
 
     @property
     def spec(self) -> ConvSpec:
@@ -111,11 +112,15 @@ class Plan:
         return replace(self, problem=problem, x_shape=x_shape)
 
     def __call__(self, x: Any, out: Any = None, residual: Any = None, threads: int | None = None) -> Any:
-        workers = get_num_threads() if threads is None else check_threads(threads)
-        if residual is None and (quick := self._quick(workers)) is not None:
+        quick = self._serial
+        if quick is None or threads is not None:
+            workers = get_num_threads() if threads is None else check_threads(threads)
+            quick = self._quick(workers)
+        if quick and residual is None:
             target = np.empty(quick.out_shape, quick.dtype) if out is None else out
             if quick(x, target):
                 return target
+        workers = get_num_threads() if threads is None else check_threads(threads)
         array, spec = arrays.take(x, "x"), self.spec
         if array.shape != self.x_shape:
             raise ValueError(f"x has shape {array.shape}; the plan is for {self.x_shape}: use plan.for_shape(x.shape)")
@@ -152,17 +157,19 @@ class Plan:
                        scratch=arena)  # fmt: skip
 
     def _quick(self, workers: int) -> Any:
-        """What the backend has for plain arrays, without the checks that others need: a callable or None; kept."""
+        """What the backend has for plain arrays, without the checks that others need: a callable or False; kept."""
         kept: dict[int, Any] = self.__dict__.setdefault("_bound", {})
         if workers not in kept:
             make, spec = getattr(self._module, "quick", None), self.spec
             plain = spec.op == "forward" and spec.terms and math.prod(self.out_shape) and spec.dtype == spec.acc_dtype
             if make is None or self.borrowed or self.problem.max_workspace is not None or not plain:
-                kept[workers] = None
+                kept[workers] = False
             else:
                 shapes = self.x_shape, self.out_shape
                 axes = tuple(canonical_axes(len(shape), spec) for shape in shapes)
                 kept[workers] = make(self.state, self.problem, shapes, axes, workers)
+                if spec.flops < tuning.PARALLEL_FLOPS:  # one thread whatever there are: no need to ask
+                    self.__dict__["_serial"] = kept[workers]
         return kept[workers]
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import registry, tuning
+from fastconv import registry, threads, tuning
 from fastconv.errors import UnsupportedConv
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "8")  # read when Numba is imported; the tests go up to 8
@@ -48,6 +48,12 @@ def convolve(backend):
         pytest.skip(f"{backend} {reason}")
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Each test asks the environment anew how many threads there are."""
+    threads._default.cache_clear()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from oracle import assert_close, reference
 
 import fastconv
+from fastconv import tuning
 
 compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
@@ -167,6 +168,18 @@ def test_the_quick_way_refuses_what_the_other_one_refuses(rng):
     for bad in (x.astype("float32"), x[0], np.empty((2, 16, 9, 9)), None):
         with pytest.raises((ValueError, TypeError)):
             plan(bad, out=np.empty_like(x))
+
+
+def test_a_small_layer_takes_one_thread_whatever_there_are(rng, monkeypatch):
+    monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 10**9)
+    x, w = rng.standard_normal((1, 8, 12, 12)), rng.standard_normal((9, 8, 3, 3))
+    plan = fastconv.plan(w, x.shape, padding=1, backend="cython")
+    first = plan(x)
+    monkeypatch.setattr(fastconv.planning, "get_num_threads", None)  # nobody asks any more
+    np.testing.assert_array_equal(plan(x), first)
+    assert_close(first, reference(x, w, padding=1), 1e-12)
+    with pytest.raises(ValueError, match="threads=0"):
+        plan(x, threads=0)
 
 
 def test_scratch_is_kept_up_to_a_bound_and_can_be_freed(rng):
