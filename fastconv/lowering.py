@@ -179,23 +179,24 @@ def choose_tile(low: Lowered, pixels: int, threads: int, oc_unit: int, lanes: in
     """
     height, width, ocg = max(low.h.out, 1), max(low.w.out, 1), max(low.ocg, 1)
     outer, terms = max(low.n * low.g * low.d.out, 1), low.icg * low.taps
-    pack = 0.0 if low.dense else tuning.PACK_ELEMENT * low.icg
     best, least = Tile(1, 1, ocg), math.inf
     for cols in _parts(width, threads):
         column = strip_pixels(low, 1 - low.h.reach, cols)  # one row of every phase
-        rows = min(pixels // column - low.h.reach, height)
-        if rows < 1:
-            continue
-        fewest = -(-height // rows)
-        for rows in dict.fromkeys(-(-height // down) for down in range(fewest, fewest + 2 * threads + 2)):
-            flat = (rows - 1) * (cols + low.w.reach) + cols
-            run = min(rows * -(-cols // lanes), -(-flat // lanes)) * lanes
-            tasks = outer * -(-height // rows) * -(-width // cols)
-            for share in _parts(ocg, threads) if tasks < 4 * threads else [ocg]:
-                step = -(-share // oc_unit) * oc_unit
-                packed = column + tuning.PACK_ROW * column // (cols + low.w.reach)
-                work = min(step, ocg) * terms * (run + tuning.LOAD_WEIGHT) + pack * packed * (rows + low.h.reach)
-                time = -(-tasks * -(-ocg // step) // threads) * work
+        pitch = (width if low.dense else cols) + low.w.reach
+        pack = 0.0 if low.dense else tuning.PACK_ELEMENT * low.icg * (column + tuning.PACK_ROW * column // pitch)
+        most = min(pixels // column - low.h.reach, height)
+        fewest = -(-height // max(most, 1))
+        downs = range(fewest, fewest + 2 * threads + 2) if most > 0 else ()
+        for rows in dict.fromkeys(-(-height // down) for down in downs):
+            run = min(rows * -(-cols // lanes), -(-((rows - 1) * pitch + cols) // lanes)) * lanes + rows
+            count = outer * -(-height // rows) * -(-width // cols)
+            share = height * width / (rows * cols * (count // outer))  # of a block, in the mean
+            for part in _parts(ocg, threads) if count < 4 * threads else [ocg]:
+                step = -(-part // oc_unit) * oc_unit
+                work = min(step, ocg) * terms * (run + tuning.LOAD_WEIGHT) + pack * (rows + low.h.reach)
+                splits = -(-ocg // step)
+                mean = work * share * ocg / (splits * min(step, ocg))
+                time = max(work, -(-count * splits // threads) * mean)
                 if time < least * 0.999:
                     best, least = Tile(rows, cols, step), time
     return best

@@ -25,9 +25,9 @@ WINOGRAD_MIN_SIZE = 24
 0.8 and 1.9x, at 14x14 below 1. Plans only: in a single call transforming the weights takes longer than it saves, at
 64 channels and 224x224 still 1.4x, at 256 and 56x56 3x. `fastconv bench --backends cython,winograd`."""
 
-STRIP_BYTES = 384 * 1024
-"""Packed input of a task and one channel block, bytes: leaves most of a 1 MB L2 to weights. zen5-2, 2026-11: 192
-and 384 KB within 3 % of each other on nine layers. `fastconv bench --backends cython`."""
+STRIP_SHARE, MOST_STRIP_BYTES = 7 / 16, 640 * 1024
+"""Packed input of a task: share of a core's L2, and at most so many bytes; the rest is for weights and sums. zen5-2
+(1 MB), 2026-11: 192 to 570 KB within 3 % of each other on 64->64 at 224x224 and on nine other layers."""
 
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256

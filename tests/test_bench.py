@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.bench import cases, contest, contestants, machine, probes, processes, ratios, report, tables
+from fastconv.bench import cases, contest, contestants, probes, processes, ratios, report, tables
+from fastconv.caches import caches
 
 QUIET = [(100.0, 100.0)] * 8
 
@@ -93,7 +94,7 @@ def test_probes_say_what_each_level_gives():
     found = probes.Probes(1).facts()
     if found["fma_gflops"] is None:
         pytest.skip("the compiled extension is missing")
-    assert list(found["bandwidth"]) == [*machine.caches(), "memory"]
+    assert list(found["bandwidth"]) == [*caches(), "memory"]
     assert all(level["gbs"] > 0 for level in found["bandwidth"].values()) and found["fma_gflops"] > 0
 
 

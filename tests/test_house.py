@@ -26,6 +26,7 @@ LEAVES = {
     "tuning",
     "arrays",
     "arena",
+    "caches",
     "epilogue",
     "threads",
     "phases",

@@ -15,6 +15,7 @@ from fastconv import tuning
 from fastconv.adapters.compiled import Axes, Blocks, Shapes, Weights, bound, make_layer
 from fastconv.adapters.direct import sequential_bound, workers
 from fastconv.arena import Arena, aligned
+from fastconv.caches import l2_bytes
 from fastconv.kernels import _compiled
 from fastconv.lowering import Lowered, choose_tile, lower
 from fastconv.spec import ConvSpec, Epilogue, Problem
@@ -100,9 +101,14 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     blocks = _blocks(low.ocg, isa, item, borrow)
     kind = _lanes(low, blocks, isa, item, spec.channels_last, borrow, block)
     held = low.icg if kind == "channels" else min(low.icg, block)
-    unit, lanes = (blocks.lanes, 4) if kind == "channels" else (blocks.rows, _compiled.vector_lanes(isa, item))
-    tile = choose_tile(low, tuning.STRIP_BYTES // (item * max(held, 1)), threads, unit, lanes)
+    unit, lanes = (blocks.lanes, 1) if kind == "channels" else (blocks.rows, _compiled.vector_lanes(isa, item))
+    tile = choose_tile(low, strip_bytes() // (item * max(held, 1)), threads, unit, lanes)
     return make_layer(low, spec.dtype, epilogue, isa, tile, block, kind, blocks, borrow)
+
+
+def strip_bytes() -> int:
+    """Bytes of the packed input of a task."""
+    return min(int(l2_bytes() * tuning.STRIP_SHARE), tuning.MOST_STRIP_BYTES)
 
 
 def _blocks(ocg: int, isa: str, item: int, borrow: bool) -> Blocks:
@@ -126,11 +132,7 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     least = (1 + low.h.reach) * (min(most, cols) + low.w.reach) * low.d.taps * len(low.h.phases) * len(low.w.phases)
     weights = min(low.icg, block) * low.taps * blocks.lanes
-    if (
-        blocks.unit < vector
-        or least * low.icg * item > tuning.STRIP_BYTES
-        or borrow * weights * item > tuning.STRIP_BYTES
-    ):
+    if blocks.unit < vector or least * low.icg * item > strip_bytes() or borrow * weights * item > strip_bytes():
         return "pixels"
     width = cols if low.dense else cols + low.w.reach
     runs = min(rows * -(-cols // vector), -(-((rows - 1) * width + cols) // vector))

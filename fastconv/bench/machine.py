@@ -14,12 +14,12 @@ import numpy as np
 
 import fastconv
 from fastconv import registry
+from fastconv.caches import caches
 from fastconv.errors import BackendUnavailable
 from fastconv.registry import Backend, installed
 from fastconv.threads import cores
 
 _PACKAGES = ("numba", "llvmlite", "scipy", "Cython")
-_SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def processor() -> str:
@@ -30,19 +30,6 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def caches() -> dict[str, str]:
-    """Size of each data cache of the first core, such as ``{"L1": "48K"}``; empty where unreadable."""
-    result = {}
-    for index in sorted(_SYSFS.glob("index*")):
-        try:
-            level, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
-        except OSError:
-            continue
-        if kind != "Instruction":
-            result[f"L{level}"] = size
-    return result
 
 
 def versions() -> dict[str, str | None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.bench import machine
+from fastconv.caches import caches, size_of
 
 PROBE_MILLISECONDS = 2.0
 """Length of one probe: long against a thread's wake-up (50 us), short against a round."""
@@ -39,11 +39,9 @@ def levels(caches: dict[str, str], threads: int) -> list[Level]:
     >>> [(level.name, level.buffer_bytes) for level in levels({"L1": "32K", "L2": "1M", "L3": "16M"}, 2)]
     [('L1', 32768), ('L2', 1048576), ('L3', 8388608), ('memory', 67108864)]
     """
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     result, largest = [], 0
     for name, text in caches.items():
-        size = int(text[:-1]) * units[text[-1]] if text[-1] in units else int(text)
-        size *= threads if name in ("L1", "L2") else 1
+        size = size_of(text) * (threads if name in ("L1", "L2") else 1)
         result.append(Level(name, size, max(size // 2, threads * 2 * ALIGNMENT)))
         largest = max(largest, size)
     least, most = MEMORY_BYTES
@@ -67,7 +65,7 @@ class Probes:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.levels = levels(machine.caches(), threads)
+        self.levels = levels(caches(), threads)
         self._engine = _engine()
         size = self.levels[-1].buffer_bytes
         room = np.ones(size + ALIGNMENT, np.uint8)
