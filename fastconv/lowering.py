@@ -164,13 +164,19 @@ def _lowered(spec: ConvSpec, axes: list[Axis]) -> Lowered:
     return Lowered(spec.n, spec.g, spec.ic // spec.g, spec.oc // spec.g, d, h, w, dense)
 
 
-def strip_pixels(low: Lowered, rows: int, cols: int) -> int:
-    """Pixels of one channel that a block of rows x cols outputs of one d-slice reads, over all phases."""
-    planes = low.d.taps * len(low.h.phases) * len(low.w.phases)
-    return planes * (rows + low.h.reach) * (cols + low.w.reach)
+def strip_pixels(low: Lowered, rows: int, cols: int, bands: bool = False) -> int:
+    """Pixels of one channel that a block of rows x cols outputs of one d-slice reads, over all phases.
+
+    ``bands``: of the rows, each tap's own where that is less than all with what the taps reach beyond.
+    """
+    packed = len(low.h.phases) * (rows + low.h.reach)
+    packed = min(packed, low.h.taps * rows) if bands else packed
+    return low.d.taps * len(low.w.phases) * packed * (cols + low.w.reach)
 
 
-def choose_tile(low: Lowered, pixels: int, threads: int, oc_unit: int, lanes: int = 1) -> Tile:
+def choose_tile(
+    low: Lowered, pixels: int, threads: int, oc_unit: int, lanes: int = 1, bands: bool = False
+) -> Tile:  # fmt: skip
     """Cut the output so that a block's input fits ``pixels`` and all threads are done at about the same time.
 
     Of some cuts of rows, columns and output channels (these in multiples of ``oc_unit``) the one in which a thread has
@@ -181,22 +187,26 @@ def choose_tile(low: Lowered, pixels: int, threads: int, oc_unit: int, lanes: in
     outer, terms = max(low.n * low.g * low.d.out, 1), low.icg * low.taps
     best, least = Tile(1, 1, ocg), math.inf
     for cols in _parts(width, threads):
-        column = strip_pixels(low, 1 - low.h.reach, cols)  # one row of every phase
         pitch = (width if low.dense else cols) + low.w.reach
-        pack = 0.0 if low.dense else tuning.PACK_ELEMENT * low.icg * (column + tuning.PACK_ROW * column // pitch)
-        most = min(pixels // column - low.h.reach, height)
+        pack = 0.0 if low.dense else tuning.PACK_ELEMENT * low.w.stride * low.icg * (1 + tuning.PACK_ROW / pitch)
+        column = strip_pixels(low, 1, cols) // (1 + low.h.reach)  # one row of every phase
+        most = pixels // column - low.h.reach
+        most = max(most, pixels * len(low.h.phases) // (column * low.h.taps)) if bands else most
+        most = min(most, height)
         fewest = -(-height // max(most, 1))
         downs = range(fewest, fewest + 2 * threads + 2) if most > 0 else ()
         for rows in dict.fromkeys(-(-height // down) for down in downs):
             run = min(rows * -(-cols // lanes), -(-((rows - 1) * pitch + cols) // lanes)) * lanes + rows
             count = outer * -(-height // rows) * -(-width // cols)
+            packed = pack * strip_pixels(low, rows, cols, bands)
             share = height * width / (rows * cols * (count // outer))  # of a block, in the mean
             for part in _parts(ocg, threads) if count < 4 * threads else [ocg]:
                 step = -(-part // oc_unit) * oc_unit
-                work = min(step, ocg) * terms * (run + tuning.LOAD_WEIGHT) + pack * (rows + low.h.reach)
+                work = min(step, ocg) * terms * (run + tuning.LOAD_WEIGHT) + packed
                 splits = -(-ocg // step)
                 mean = work * share * ocg / (splits * min(step, ocg))
-                time = max(work, -(-count * splits // threads) * mean)
+                whole = outer * (height // rows) * (width // cols) * max(ocg // step, 1)  # tasks of full size
+                time = max(-(-whole // threads) * work, -(-count * splits // threads) * mean)
                 if time < least * 0.999:
                     best, least = Tile(rows, cols, step), time
     return best

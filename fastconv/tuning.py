@@ -35,9 +35,12 @@ CHANNEL_BLOCK_POINT = 256
 algorithm: the same bits everywhere. zen5-2, 2026-11: 16 channels 77 % of the FMA peak on 64x56x56 3x3, 32 84 %, 64
 87 %, 128 87 %; for one tap 128, 256 and 512 within 2 %. `fastconv bench --backends cython`."""
 
-PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 8.0, 32, 4.0
+PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 16.0, 16, 4.0
 """What packing an element of x, and fetching a weight for a task, take, in multiply-adds; and how many more elements a
 row takes to begin with."""
+
+TILES_HELD = 4
+"""Register tiles of a row whose pixels must fit a strip for all input channels; else these are packed in blocks."""
 
 ROWS = {8: 1.0, 4: 0.99, 2: 0.88, 1: 0.47}
 MOST_ROWS = 8

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
     i64 borrowed, channels;
-    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.ic_block, &p.mr, &p.lanes,
+    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
                            &p.lane_unit, &borrowed, &channels, &p.m,    &p.out_h, &p.out_w};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.borrowed = (int)borrowed;

@@ -49,10 +49,23 @@ class EmulatedLayer:
     ran: list[str] = []
 
     def __init__(
-        self, isa, itemsize, sizes, axes, tile, ic_block, kind, blocks, borrowed, activation, parameter, winograd=None
+        self,
+        isa,
+        itemsize,
+        sizes,
+        axes,
+        tile,
+        ic_block,
+        held,
+        kind,
+        blocks,
+        borrowed,
+        activation,
+        parameter,
+        winograd=None,
     ):
         self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
-        self.numbers = (ic_block, *blocks, borrowed, kind == "channels")
+        self.numbers = (ic_block, held, *blocks, borrowed, kind == "channels")
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or (0, 0, 0, None, None)
 

@@ -40,13 +40,13 @@ class Blocks:
 
 
 def make_layer(
-    low: Lowered, dtype: str, epilogue: Epilogue, isa: str, tile: Tile, ic_block: int, kind: str, blocks: Blocks,
-    borrowed: bool, winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
+    low: Lowered, dtype: str, epilogue: Epilogue, isa: str, tile: Tile, ic_block: int, held: int, kind: str,
+    blocks: Blocks, borrowed: bool, winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
 ) -> _compiled.Layer:  # fmt: skip
     """A layer in C: geometry, tasks and blocks; no weights."""
     return _compiled.Layer(
         isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        (tile.rows, tile.cols, tile.oc_step), ic_block, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
+        (tile.rows, tile.cols, tile.oc_step), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
         epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from fastconv.adapters.direct import sequential_bound, workers
 from fastconv.arena import Arena, aligned
 from fastconv.caches import l2_bytes
 from fastconv.kernels import _compiled
-from fastconv.lowering import Lowered, choose_tile, lower
+from fastconv.lowering import Lowered, choose_tile, lower, strip_pixels
 from fastconv.spec import ConvSpec, Epilogue, Problem
 
 
@@ -100,10 +100,20 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     item = np.dtype(spec.dtype).itemsize
     blocks = _blocks(low.ocg, isa, item, borrow)
     kind = _lanes(low, blocks, isa, item, spec.channels_last, borrow, block)
-    held = low.icg if kind == "channels" else min(low.icg, block)
-    unit, lanes = (blocks.lanes, 1) if kind == "channels" else (blocks.rows, _compiled.vector_lanes(isa, item))
-    tile = choose_tile(low, strip_bytes() // (item * max(held, 1)), threads, unit, lanes)
-    return make_layer(low, spec.dtype, epilogue, isa, tile, block, kind, blocks, borrow)
+    held = min(low.icg, block)
+    pixels = strip_bytes() // (item * max(held, 1))
+    if kind == "pixels":
+        tile = choose_tile(low, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
+    else:
+        if _halo(low, isa, tuning.TILES_HELD) * low.icg * item <= strip_bytes():
+            held, pixels = low.icg, strip_bytes() // (item * max(low.icg, 1))
+        tile = choose_tile(low, pixels, threads, blocks.lanes, bands=True)
+    return make_layer(low, spec.dtype, epilogue, isa, tile, block, held, kind, blocks, borrow)
+
+
+def _halo(low: Lowered, isa: str, tiles: int = 1) -> int:
+    """Pixels of one channel that register tiles with channels in the lanes read, side by side in one row."""
+    return strip_pixels(low, 1, min(tiles * _compiled.tile_pixels(isa), max(low.w.out, 1)), bands=True)
 
 
 def strip_bytes() -> int:
@@ -130,9 +140,9 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     """
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
-    least = (1 + low.h.reach) * (min(most, cols) + low.w.reach) * low.d.taps * len(low.h.phases) * len(low.w.phases)
+    least = _halo(low, isa) * min(low.icg, block)
     weights = min(low.icg, block) * low.taps * blocks.lanes
-    if blocks.unit < vector or least * low.icg * item > strip_bytes() or borrow * weights * item > strip_bytes():
+    if blocks.unit < vector or least * item > strip_bytes() or borrow * weights * item > strip_bytes():
         return "pixels"
     width = cols if low.dense else cols + low.w.reach
     runs = min(rows * -(-cols // vector), -(-((rows - 1) * width + cols) // vector))

@@ -93,8 +93,8 @@ def _layer(problem: Problem, isa: str, threads: int) -> _compiled.Layer:
     out_h, out_w = spec.output_size
     at, _, bt = (np.ascontiguousarray(matrix, spec.dtype) for matrix in _floats(m))
     rows = _compiled.register_rows(isa, max(low.ocg, 1))
-    tile = choose_tile(low, transformed * m * m, threads, rows)
-    return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, "pixels",
+    tile = choose_tile(low, transformed * m * m, threads, rows, bands=True)
+    return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, 0, "pixels",
                       Blocks(rows, rows, rows), False, (m, out_h, out_w, bt, at))  # fmt: skip
 
 

@@ -28,6 +28,7 @@ class Layer:
         axes: Sequence[Any],
         tile: tuple[int, int, int],
         ic_block: int,
+        held: int,
         kind: str,
         blocks: tuple[int, int, int],
         borrowed: bool,

@@ -26,7 +26,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_conv:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
-        int64_t rows, cols, oc_step, ic_block, mr, lanes, lane_unit
+        int64_t rows, cols, oc_step, ic_block, held, mr, lanes, lane_unit
         int in_place
         const char *x
         int64_t x_stride[5]
@@ -224,8 +224,8 @@ cdef const fc_isa *_find(str name) except NULL:
 cdef class Layer:
     """One lowered layer, ready to run on arrays of one element size with one instruction set.
 
-    ``axes`` are (out, stride, source, phases, tap_phase, tap_offset) for d, h, w. ``kind`` is what the lanes are,
-    'pixels' or 'channels', ``blocks`` (rows, lanes, unit): output channels of a register block of pixels, and of a block
+    ``axes`` are (out, stride, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
+    of x are packed at a time. ``kind`` is what the lanes are, 'pixels' or 'channels', ``blocks`` (rows, lanes, unit): output channels of a register block of pixels, and of a block
     of packed weights, whose last is rounded up to units; ``borrowed``: there will be no packed weights. ``winograd`` is
     None or (m, out_h, out_w, bt, at) with float arrays of the layer's type.
     """
@@ -238,7 +238,7 @@ cdef class Layer:
     cdef readonly str kernel_name
     cdef readonly int64_t scratch_bytes
 
-    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, str kind, blocks, bint borrowed,
+    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, bint borrowed,
                  activation, double parameter, winograd=None):
         cdef int algorithm = FC_PIXELS if kind == "pixels" else FC_CHANNELS
         self.found = _find(isa)
@@ -250,6 +250,7 @@ cdef class Layer:
         self._axis(&self.conv.w, axes[2])
         self.conv.rows, self.conv.cols, self.conv.oc_step = tile
         self.conv.ic_block = ic_block
+        self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
         self.conv.borrowed = borrowed
         self.conv.activation = ACTIVATIONS.index(activation)

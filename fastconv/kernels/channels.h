@@ -1,8 +1,9 @@
 /* The shifted product, output channels in the lanes: tiles of pixels by one or two vectors of channels. Included by
  * isa.c once per element type T. For narrow rows, where no pixel is thrown away, and for channels-last outputs.
  *
- * A task packs its pixels of all input channels once; then, a block of output channels at a time, the tiles of one
- * block of input channels after the other, so that a slice of the weights stays in L2 while all tiles go over it.
+ * A task packs its pixels of all input channels once (of as many as fit, where images have a wide halo); then, a block of
+ * output channels at a time, the tiles of one block of input channels after the other, so that a slice of the weights
+ * stays in L2 while all tiles go over it.
  * Floors as in pixels.h; what comes on top is packing and, where `out` has its pixels in a row, a transposition. */
 
 #define LANES (2 * VL) /* output channels of a full block */
@@ -65,12 +66,14 @@ static const tile_fn NAME(tiles)[2][3][MOST_PIXELS + 1] = {
 #undef ENTRY
 };
 
-/* A worker's scratch: pixels of all channels, sums of a block of output channels (of one tile where one block of input
- * channels is all), weights packed on the way where the plan has none; the starts of the taps are at its end. */
-static i64 NAME(strip_size)(const fc_conv *p) { return round_up(p->icg * NAME(plane_pitch)(p), VL); }
+/* A worker's scratch: pixels of the `held` channels, sums, weights packed on the way where the plan has none; the starts of
+ * the taps are at its end. Sums are those of all output channels of the task where not all input channels are held, of one
+ * block where these come in several blocks, else of one tile. */
+static i64 NAME(strip_size)(const fc_conv *p) { return round_up(p->held * NAME(plane_pitch)(p), VL); }
 
 static i64 NAME(sums_size)(const fc_conv *p)
 {
+    if (p->held < p->icg) return p->rows * p->cols * round_up(p->oc_step, LANES);
     return (p->icg > p->ic_block ? p->rows * p->cols : MOST_PIXELS) * LANES;
 }
 
@@ -230,33 +233,39 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     const block b = block_of(p, task);
     char *const scratch = p->scratch + worker * p->scratch_bytes;
     i64 *const b_tap = (i64 *)(scratch + p->scratch_bytes) - steps_of(p), *const a_tap = b_tap - steps_of(p);
-    T *const strip = (T *)scratch, *const packed = strip + NAME(strip_size)(p) + NAME(sums_size)(p);
+    T *const strip = (T *)scratch, *const sums = strip + NAME(strip_size)(p), *const packed = sums + NAME(sums_size)(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
-    tile_work k = {.p = p, .b = b, .rows = b.rows, .cols = b.cols, .sums = strip + NAME(strip_size)(p),
+    tile_work k = {.p = p, .b = b, .rows = b.rows, .cols = b.cols,
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
     k.width = p->in_place ? p->x_stride[3] / (i64)sizeof(T) : b.cols + p->w.reach;
-    if (!p->in_place) NAME(pack_strip)(strip, p, x, p->icg, &b, 0);
     if (k.width == b.cols && p->h.reach == 0 && rows_joined(p, b.cols)) k.cols *= k.rows, k.rows = 1;
 
-    for (i64 o = b.o0; o < b.o1; o += LANES) {
-        const i64 nv = o + VL < p->ocg ? 2 : 1;
-        T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
-        for (i64 l = 0; p->bias && l < least(LANES, p->ocg - o); l++) bias[l] = ((const T *)p->bias)[b.g * p->ocg + o + l];
-        for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-            const i64 channels = least(p->ic_block, p->icg - c0);
-            k.s = (steps){.b_tap = b_tap, .a_tap = a_tap, .b_channel = p->in_place ? p->x_stride[1] / (i64)sizeof(T)
-                                                                                 : NAME(plane_pitch)(p)};
-            NAME(fill_steps)(p, &k.s, a_tap, b_tap, &b, channels, k.width, p->in_place);
-            k.pixels = p->in_place ? (const T *)(x + c0 * p->x_stride[1] + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4])
-                                   : strip + c0 * NAME(plane_pitch)(p);
-            const T *weights = packed;
-            i64 lanes;
-            if (p->packed)
-                weights = NAME(packed_at)(p, b.g, o, c0, &lanes);
-            else
-                NAME(pack_weights)(p, packed, b.g, o, c0, channels, nv * VL);
-            NAME(multiply_block)(&k, weights, nv, o, c0, p->bias ? bias : NULL);
+    for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
+        h1 = least(h0 + p->held, p->icg);
+        if (!p->in_place) NAME(pack_strip)(strip, p, x + h0 * p->x_stride[1], h1 - h0, &b, 0);
+        for (i64 o = b.o0; o < b.o1; o += LANES) {
+            const i64 nv = o + VL < p->ocg ? 2 : 1;
+            T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
+            for (i64 l = 0; p->bias && l < least(LANES, p->ocg - o); l++)
+                bias[l] = ((const T *)p->bias)[b.g * p->ocg + o + l];
+            k.sums = sums + (p->held < p->icg ? (o - b.o0) * b.rows * b.cols : 0);
+            for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
+                const i64 channels = least(p->ic_block, h1 - c0);
+                k.s = (steps){.b_tap = b_tap, .a_tap = a_tap,
+                              .b_channel = p->in_place ? p->x_stride[1] / (i64)sizeof(T) : NAME(plane_pitch)(p)};
+                NAME(fill_steps)(p, &k.s, a_tap, b_tap, &b, channels, k.width, p->in_place);
+                k.pixels = strip + (c0 - h0) * NAME(plane_pitch)(p);
+                if (p->in_place)
+                    k.pixels = (const T *)(x + c0 * p->x_stride[1] + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
+                const T *weights = packed;
+                i64 lanes;
+                if (p->packed)
+                    weights = NAME(packed_at)(p, b.g, o, c0, &lanes);
+                else
+                    NAME(pack_weights)(p, packed, b.g, o, c0, channels, nv * VL);
+                NAME(multiply_block)(&k, weights, nv, o, c0, p->bias ? bias : NULL);
+            }
         }
     }
 }

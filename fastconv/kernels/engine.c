@@ -128,6 +128,30 @@ static int work_and_watch(void)
     return stopped;
 }
 
+#ifdef __linux__
+/* A sleeping worker is often woken on its waker's processor and shares it for milliseconds, while another is idle. So
+ * workers are kept away from the processor that the caller is on; the mask is set while they sleep, when it changes. */
+static cpu_set_t away;
+static pthread_t workers[MAX_THREADS];
+
+static void keep_workers_away(void)
+{
+    cpu_set_t wanted;
+    const int here = sched_getcpu();
+    if (here < 0 || here >= CPU_SETSIZE || pthread_getaffinity_np(pthread_self(), sizeof wanted, &wanted)) return;
+    CPU_CLR(here, &wanted);
+    if (!CPU_COUNT(&wanted) || CPU_EQUAL(&wanted, &away)) return;
+    for (int i = 0; i < pool.started; i++) pthread_setaffinity_np(workers[i], sizeof wanted, &wanted);
+    away = wanted;
+}
+static void forget_workers(void) { CPU_ZERO(&away); }
+static void remember_worker(int i, pthread_t thread) { workers[i] = thread; }
+#else
+static void keep_workers_away(void) {}
+static void forget_workers(void) {}
+static void remember_worker(int i, pthread_t thread) { (void)i, (void)thread; }
+#endif
+
 /* Wait until the generation differs from `seen`: first awake, then asleep. */
 static unsigned long long await_job(unsigned long long seen)
 {
@@ -254,6 +278,7 @@ static void reset_after_fork(void)
     pthread_mutex_init(&pool.sleep, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pool.started = 0;
+    forget_workers();
     atomic_store(&pool.state, 0);
     atomic_store(&pool.sleepers, 0);
     inside = 0;
@@ -272,7 +297,8 @@ static void start_workers(int wanted)
         pthread_t thread;
         if (pthread_create(&thread, NULL, worker_main, NULL)) break; /* fewer threads, same result */
         pthread_detach(thread);
-        pool.started++;
+        remember_worker(pool.started++, thread);
+        forget_workers();
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -302,6 +328,7 @@ int fc_parallel_for(task_fn task, void *context, i64 count, int threads)
     unsigned long long s = atomic_load(&pool.state);
     atomic_store(&pool.state, (GENERATION(s) + 1) << 32 | OPEN);
     if (atomic_load(&pool.sleepers)) {
+        keep_workers_away();
         pthread_mutex_lock(&pool.sleep);
         for (int i = 1; i < threads; i++) pthread_cond_signal(&pool.wake); /* not those beyond: they would spin */
         pthread_mutex_unlock(&pool.sleep);

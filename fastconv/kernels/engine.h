@@ -33,6 +33,7 @@ typedef struct {
     fc_axis d, h, w;
     i64 rows, cols, oc_step; /* a task: rows x cols outputs of one d-slice, oc_step channels */
     i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
+    i64 held;                /* channels in the lanes: input channels packed at a time, all or a number of blocks */
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
     i64 lanes, lane_unit;    /* packed weights: output channels of a block; the last one is rounded up to units */
     int in_place;            /* read x where it lies: needs no padding, stride 1, unit stride along w */

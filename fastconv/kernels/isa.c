@@ -103,6 +103,33 @@ static block block_of(const fc_conv *p, i64 task)
 #include <immintrin.h>
 #endif
 
+/* Rows of a strip, of one phase of the columns: every phase of the rows with what the taps reach beyond, or, where that is
+ * less, a band of rows for each tap. */
+static int in_bands(const fc_conv *p) { return p->h.taps * p->rows < p->h.phases * (p->rows + p->h.reach); }
+
+static i64 strip_rows(const fc_conv *p, i64 rows)
+{
+    return in_bands(p) ? p->h.taps * rows : p->h.phases * (rows + p->h.reach);
+}
+
+/* The row of the strip that tap i of the first row of outputs reads. */
+static i64 tap_row(const fc_conv *p, i64 rows, i64 i)
+{
+    return in_bands(p) ? i * rows : p->h.tap_phase[i] * (rows + p->h.reach) + p->h.tap_offset[i];
+}
+
+/* The padded position of row i of a strip that begins with row y0 of the outputs. */
+static i64 padded_row(const fc_conv *p, i64 rows, i64 y0, i64 i)
+{
+    const fc_axis *const h = &p->h;
+    if (in_bands(p)) {
+        const i64 tap = i / rows;
+        return (y0 + i % rows + h->tap_offset[tap]) * h->stride + h->phase[h->tap_phase[tap]];
+    }
+    const i64 height = rows + h->reach;
+    return (y0 + i % height) * h->stride + h->phase[i / height];
+}
+
 /* Whether `cols` pixels of each row follow each other without a gap in what is written. */
 static int rows_joined(const fc_conv *p, i64 cols)
 {
@@ -118,8 +145,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define T float
 #define T_BYTES 4
 #define LANE_INT int32_t
-#define PUT_MASKED(to, from, n) \
-    _mm512_mask_storeu_ps(to, (__mmask16)((1u << (n)) - 1), _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), from))
+#define LOAD_MASKED(from, n) (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), from)
+#define STORE_MASKED(to, value, n) _mm512_mask_storeu_ps(to, (__mmask16)((1u << (n)) - 1), value)
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
@@ -135,7 +162,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef T
 #undef T_BYTES
 #undef LANE_INT
-#undef PUT_MASKED
+#undef LOAD_MASKED
+#undef STORE_MASKED
 #undef SUFFIX
 #undef EXP
 #undef ERF
@@ -144,8 +172,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define T double
 #define T_BYTES 8
 #define LANE_INT int64_t
-#define PUT_MASKED(to, from, n) \
-    _mm512_mask_storeu_pd(to, (__mmask8)((1u << (n)) - 1), _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), from))
+#define LOAD_MASKED(from, n) (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), from)
+#define STORE_MASKED(to, value, n) _mm512_mask_storeu_pd(to, (__mmask8)((1u << (n)) - 1), value)
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf

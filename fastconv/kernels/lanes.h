@@ -1,13 +1,30 @@
 /* Between memory and vectors: copies, stores of a few lanes, transposition. Included by isa.c after product.h. */
 
+/* The first n lanes, the others 0; n lanes: without masks element by element. */
+static inline vec NAME(load_lanes)(const T *from, i64 n)
+{
+#ifdef __AVX512F__
+    return LOAD_MASKED(from, n);
+#else
+    vec v = {0};
+    for (i64 i = 0; i < n; i++) v[i] = from[i];
+    return v;
+#endif
+}
+
+static inline void NAME(store_lanes)(T *to, vec v, i64 n)
+{
+#ifdef __AVX512F__
+    STORE_MASKED(to, v, n);
+#else
+    for (i64 i = 0; i < n; i++) to[i] = v[i];
+#endif
+}
+
 static inline void NAME(copy)(T *to, const T *from, i64 n)
 {
-    if (n < VL) {
-        for (i64 i = 0; i < n; i++) to[i] = from[i];
-        return;
-    }
-    for (i64 i = 0; i < n - VL; i += VL) *(loose_vec *)(to + i) = *(const loose_vec *)(from + i);
-    *(loose_vec *)(to + n - VL) = *(const loose_vec *)(from + n - VL);
+    for (; n >= VL; n -= VL, to += VL, from += VL) *(loose_vec *)to = *(const loose_vec *)from;
+    if (n) NAME(store_lanes)(to, NAME(load_lanes)(from, n), n);
 }
 
 /* n elements, at most a vector, to `to`, `step` bytes apart. */
@@ -15,7 +32,7 @@ static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
 {
 #ifdef __AVX512F__
     if (step == sizeof(T)) {
-        PUT_MASKED(to, from, n);
+        STORE_MASKED(to, LOAD_MASKED(from, n), n);
         return;
     }
 #endif
@@ -54,26 +71,23 @@ static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
 #undef STEP
 }
 
-/* Every second element from `from` on, n of them: two vectors are read for one, the last pair an element earlier, so that
- * nothing behind the last element is touched. */
+/* Every second element from `from` on, n of them: two vectors are read for one, nothing behind the last element. */
 #define EVEN(L, S) (2 * (L))
-#define ODD(L, S) (2 * (L) + 1)
 static inline void NAME(copy_every_second)(T *to, const T *from, i64 n)
 {
-    if (n <= VL) {
-        for (i64 k = 0; k < n; k++) to[k] = from[2 * k];
-        return;
+    for (; n > VL; n -= VL, to += VL, from += 2 * VL) {
+        const vec a = *(const loose_vec *)from, b = *(const loose_vec *)(from + VL);
+        *(loose_vec *)to = __builtin_shuffle(a, b, (lane_index){EACH_LANE(EVEN, 0)});
     }
-    for (i64 k = 0; k < n - VL; k += VL) {
-        const vec a = *(const loose_vec *)(from + 2 * k), b = *(const loose_vec *)(from + 2 * k + VL);
-        *(loose_vec *)(to + k) = __builtin_shuffle(a, b, (lane_index){EACH_LANE(EVEN, 0)});
-    }
-    const i64 k = n - VL;
-    const vec a = *(const loose_vec *)(from + 2 * k - 1), b = *(const loose_vec *)(from + 2 * k - 1 + VL);
-    *(loose_vec *)(to + k) = __builtin_shuffle(a, b, (lane_index){EACH_LANE(ODD, 0)});
+#ifdef __AVX512F__
+    const i64 last = 2 * n - 1;
+    const vec a = NAME(load_lanes)(from, least(last, VL)), b = NAME(load_lanes)(from + VL, last > VL ? last - VL : 0);
+    NAME(store_lanes)(to, __builtin_shuffle(a, b, (lane_index){EACH_LANE(EVEN, 0)}), n);
+#else
+    for (i64 k = 0; k < n; k++) to[k] = from[2 * k];
+#endif
 }
 #undef EACH_LANE
 #undef LOW
 #undef HIGH
 #undef EVEN
-#undef ODD

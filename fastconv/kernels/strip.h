@@ -4,7 +4,7 @@
 /* Bytes of one channel of a strip: an odd number of 64-byte lines, so that channels do not share cache sets. */
 static i64 NAME(plane_pitch)(const fc_conv *p)
 {
-    const i64 pixels = p->d.taps * p->h.phases * p->w.phases * (p->rows + p->h.reach) * (p->cols + p->w.reach);
+    const i64 pixels = p->d.taps * p->w.phases * strip_rows(p, p->rows) * (p->cols + p->w.reach);
     return ((pixels * (i64)sizeof(T) + 63) / 64 | 1) * 64 / (i64)sizeof(T);
 }
 
@@ -71,46 +71,43 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
         NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
-/* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap]
- * [h phase][w phase][rows + reach][cols + reach], channels plane_pitch apart. Whatever lies between them
- * and the slack of one panel behind the last is set to zero: it is read, though never stored, and
- * denormals would be slow. */
+/* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap][w phase]
+ * [strip_rows][cols + reach], channels plane_pitch apart. Whatever lies between them and the slack of one panel behind
+ * the last is set to zero: it is read, though never stored, and denormals would be slow. */
 static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack)
 {
-    const i64 pitch = NAME(plane_pitch)(p), height = b->rows + p->h.reach, width = b->cols + p->w.reach;
-    for (i64 pw = 0; pw < p->w.phases; pw++) {
-        const i64 start = b->x0 * p->w.stride + p->w.phase[pw];
-        i64 lo, hi;
-        NAME(regular_run)(&p->w, start, width, &lo, &hi);
-        for (i64 r = 0; r < p->d.taps; r++) {
-            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
-            for (i64 ph = 0; ph < p->h.phases; ph++)
-                for (i64 j = 0; j < height; j++) {
-                    const i64 i = (b->y0 + j) * p->h.stride + p->h.phase[ph];
-                    const i64 row = i < p->h.source_len ? p->h.source[i] : -1;
-                    T *const to = strip + (((r * p->h.phases + ph) * p->w.phases + pw) * height + j) * width;
-                    const char *const from = x + depth * p->x_stride[2] + row * p->x_stride[3];
-                    const int last = p->x_stride[1] == sizeof(T) && channels >= VL;
-                    const i64 bytes = (hi - lo) * p->w.stride * p->x_stride[4];
-                    const char *ahead = from + p->w.source[start + lo * p->w.stride] * p->x_stride[4] + AHEAD * p->x_stride[1];
-                    if (depth < 0 || row < 0 || last || lo >= hi || bytes < 0) ahead = NULL;
-                    for (i64 c = 0; c < channels; c++) {
-                        if (ahead && c + AHEAD < channels)
-                            for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(ahead + c * p->x_stride[1] + at);
-                        if (depth < 0 || row < 0) {
-                            memset(to + c * pitch, 0, width * sizeof(T));
-                        } else {
-                            const char *const line = from + c * p->x_stride[1];
-                            NAME(pack_edges)(to + c * pitch, line, p->x_stride[4], &p->w, start, width, lo, hi);
-                            if (!last) NAME(pack_run)(to + c * pitch, line, p->x_stride[4], &p->w, start, lo, hi);
-                        }
+    const i64 pitch = NAME(plane_pitch)(p), height = strip_rows(p, b->rows), width = b->cols + p->w.reach;
+    const i64 *const step = p->x_stride;
+    const int last = step[1] == sizeof(T) && channels >= VL;
+    for (i64 r = 0; r < p->d.taps; r++) {
+        const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+        for (i64 j = 0; j < height; j++) {
+            const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
+            const char *const from = x + depth * step[2] + row * step[3];
+            for (i64 pw = 0; pw < p->w.phases; pw++) { /* inside: all phases of a row while it is in L1 */
+                T *const to = strip + ((r * p->w.phases + pw) * height + j) * width;
+                const i64 start = b->x0 * p->w.stride + p->w.phase[pw];
+                i64 lo = 0, hi = 0;
+                if (depth >= 0 && row >= 0) NAME(regular_run)(&p->w, start, width, &lo, &hi);
+                const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0;
+                const i64 bytes = pw ? 0 : (hi - lo) * p->w.stride * step[4]; /* below 0: backwards, not fetched ahead */
+                for (i64 c = 0; c < channels; c++) {
+                    const char *const line = from + c * step[1];
+                    if (depth < 0 || row < 0) {
+                        memset(to + c * pitch, 0, width * sizeof(T));
+                        continue;
                     }
-                    if (last && depth >= 0 && row >= 0)
-                        NAME(pack_run_last)(to, pitch, from, p->x_stride[4], &p->w, start, lo, hi, channels);
+                    if (!last && c + AHEAD < channels)
+                        for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(line + AHEAD * step[1] + first + at);
+                    NAME(pack_edges)(to + c * pitch, line, step[4], &p->w, start, width, lo, hi);
+                    if (!last) NAME(pack_run)(to + c * pitch, line, step[4], &p->w, start, lo, hi);
                 }
+                if (last && depth >= 0 && row >= 0)
+                    NAME(pack_run_last)(to, pitch, from, step[4], &p->w, start, lo, hi, channels);
+            }
         }
     }
-    const i64 used = p->d.taps * p->h.phases * p->w.phases * height * width;
+    const i64 used = p->d.taps * p->w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
@@ -120,14 +117,14 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
 static void NAME(fill_steps)(const fc_conv *p, steps *s, i64 *a_tap, i64 *b_tap, const block *b, i64 channels, i64 width,
                              int in_place)
 {
-    const i64 *const ws = p->weight_stride, item = sizeof(T), height = b->rows + p->h.reach;
+    const i64 *const ws = p->weight_stride, item = sizeof(T), height = strip_rows(p, b->rows);
     const i64 each = steps_of(p) / taps_of(p);
     i64 t = 0;
     for (i64 r = 0; r < p->d.taps; r++)
         for (i64 i = 0; i < p->h.taps; i++)
             for (i64 j = 0; j < p->w.taps; j++) {
-                const i64 plane = (r * p->h.phases + p->h.tap_phase[i]) * p->w.phases + p->w.tap_phase[j];
-                i64 at = (plane * height + p->h.tap_offset[i]) * width + p->w.tap_offset[j];
+                const i64 plane = r * p->w.phases + p->w.tap_phase[j];
+                i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
                 if (in_place) {
                     const i64 z = (b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
                     at = (p->d.source[z] * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / item

@@ -119,12 +119,11 @@ static inline __attribute__((always_inline)) void NAME(transform_block)(const in
 {
     const int alpha = m + 2;
     const fc_conv *const p = k->p;
-    const i64 height = k->b.rows + p->h.reach, plane = NAME(plane_pitch)(p);
+    const i64 height = strip_rows(p, k->b.rows), plane = NAME(plane_pitch)(p);
     i64 row[36], column[6];
     for (int i = 0; i < alpha; i++)
         for (int j = 0; j < alpha; j++) {
-            const i64 phase = p->h.tap_phase[i] * p->w.phases + p->w.tap_phase[j];
-            row[i * alpha + j] = (phase * height + p->h.tap_offset[i]) * k->width;
+            row[i * alpha + j] = (p->w.tap_phase[j] * height + tap_row(p, k->b.rows, i)) * k->width;
         }
     for (int j = 0; j < alpha; j++) column[j] = p->w.tap_offset[j];
     for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
