@@ -25,7 +25,7 @@ WINOGRAD_MIN_SIZE = 24
 0.8 and 1.9x, at 14x14 below 1. Plans only: in a single call transforming the weights takes longer than it saves, at
 64 channels and 224x224 still 1.4x, at 256 and 56x56 3x. `fastconv bench --backends cython,winograd`."""
 
-STRIP_SHARE, MOST_STRIP_BYTES = 7 / 16, 640 * 1024
+STRIP_SHARE, MOST_STRIP_BYTES = 1 / 2, 640 * 1024
 """Packed input of a task: share of a core's L2, and at most so many bytes; the rest is for weights and sums. zen5-2
 (1 MB), 2026-11: 192 to 570 KB within 3 % of each other on 64->64 at 224x224 and on nine other layers."""
 
