@@ -134,6 +134,28 @@ print(same, os.waitstatus_to_exitcode(status))
     assert done.stdout.split() == ["True", "0"], done.stderr
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_ends_a_long_call_and_the_next_one_works(threads):
+    code = f"""
+import signal, time, numpy as np, fastconv
+x, w = np.ones((100, 512, 28, 28), "float32"), np.ones((512, 512, 3, 3), "float32")
+plan = fastconv.plan(w, x.shape, padding=1, backend="cython")
+small = fastconv.plan(w, (1, 512, 9, 9), padding=1, backend="cython")
+expected = small(x[:1, :, :9, :9])
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+out = np.zeros(plan.out_shape, "float32")
+try:
+    plan(x, out=out, threads={threads})
+    print("finished")
+except KeyboardInterrupt:
+    print("stopped", out[0].any() and not out[-1].any())
+print(np.array_equal(small(x[:1, :, :9, :9], threads={threads}), expected))
+"""
+    done = run(code)
+    assert done.stdout.split() == ["stopped", "True", "True"], done.stderr
+
+
 def test_nothing_is_read_or_written_outside_the_arrays(rng):
     """x, w and out lie between guard values that a stray access would pick up or overwrite."""
     for shape, w_shape, padding in [((1, 5, 9, 20), (3, 5, 1, 1), 0), ((2, 3, 7, 7), (9, 3, 3, 3), 1)]:

@@ -11,7 +11,6 @@ import time
 import numpy
 
 from cpython.buffer cimport PyBUF_RECORDS_RO, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset, strcmp
 
@@ -79,6 +78,9 @@ cdef extern from "engine.h" nogil:
     void fc_keep_at_most(int64_t nbytes)
     int64_t fc_kept()
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept  # an exception that it sets stays set, see _interrupted
+
 cdef extern from *:
     """static _Thread_local int last_kernel_id = -1;"""
     int last_kernel_id
@@ -90,10 +92,11 @@ cdef object _ndarray = numpy.ndarray
 
 
 cdef int _check_signals() noexcept with gil:
-    return PyErr_CheckSignals()  # != 0: an exception is set, for `_interrupted` to raise
+    return PyErr_CheckSignals()
 
 
 cdef int _interrupted() except -1:
+    """Raise what PyErr_CheckSignals has set."""
     return -1
 
 
