@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, calls, planning
+from fastconv import arrays, calls, planning, shapes
 from fastconv.calls import Activation, Array, Call, Ints, Padding
 from fastconv.planning import Explanation, Plan
 from fastconv.spec import ConvSpec, Epilogue
@@ -179,7 +179,7 @@ def plan(
     array([4., 6.], dtype=float32)
     """
     weights = arrays.take(w, "w")
-    x_shape = planning.check_shape(x_shape)
+    x_shape = shapes.check_shape(x_shape)
     ndim, name = calls.spatial_axes(weights), calls.dtype_name(dtype or weights.dtype)
     call = calls.forward(ndim, x_shape, name, weights, bias, stride, padding, dilation, groups, padding_mode, layout,
                          activation, flip_kernel, (x_zero_point, w_zero_point), backend, accuracy,
@@ -221,7 +221,7 @@ def explain(
     """
     weights = arrays.take(w, "w")
     if isinstance(x_or_shape, (tuple, list)):
-        shape, dtype = planning.check_shape(x_or_shape), weights.dtype.name
+        shape, dtype = shapes.check_shape(x_or_shape), weights.dtype.name
     else:
         x = arrays.take(x_or_shape, "x_or_shape")
         shape, dtype = x.shape, x.dtype.name

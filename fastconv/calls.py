@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning, registry
+from fastconv import arrays, planning, registry, shapes
 from fastconv.arguments import LAYOUTS, Pair, check_bool, check_int, check_ints, check_layout, named_padding
 from fastconv.planning import Plan
 from fastconv.spec import ACCUMULATOR, AXES, ConvSpec, Epilogue
@@ -45,7 +45,7 @@ class Call:
 
     def plan(self, borrow: bool, threads: int | None = None) -> Plan:
         of_output = self.spec.op == "grad_weight"
-        w = planning.canonical(self.w, self.spec) if of_output else planning.canonical_weights(self.w, self.spec.ndim)
+        w = shapes.canonical(self.w, self.spec) if of_output else shapes.canonical_weights(self.w, self.spec.ndim)
         bias = self.bias
         if bias is not None and not borrow:
             bias = bias.copy()
@@ -81,7 +81,7 @@ def transposed(
     check_layout(layout, ndim)
     w = w.reshape(_with_channels(ndim, x_shape, w.shape, channels="ic, oc / groups"))
     _check_dtypes(dtype, w.dtype.name)
-    n, ic, size = planning.split_shape(x_shape, ndim, layout.endswith("C"))
+    n, ic, size = shapes.split_shape(x_shape, ndim, layout.endswith("C"))
     strides, dilations = check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
     spare, g = check_ints(output_padding, ndim, "output_padding"), check_int(groups, "groups")
     for axis in range(ndim):
@@ -148,7 +148,7 @@ def _spec(
     """The spec of a layer with an input of ``x_shape`` and weights (oc, ic / groups, k...)."""
     layout = LAYOUTS[ndim][0] if layout is None else layout
     check_layout(layout, ndim)
-    n, ic, size = planning.split_shape(x_shape, ndim, layout.endswith("C"))
+    n, ic, size = shapes.split_shape(x_shape, ndim, layout.endswith("C"))
     kernel, strides, dilations = w_shape[2:], check_ints(stride, ndim, "stride"), check_ints(dilation, ndim, "dilation")
     g = check_int(groups, "groups")
     if g >= 1 and ic != w_shape[1] * g:

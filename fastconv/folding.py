@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning, tuning
+from fastconv import arrays, shapes, tuning
 from fastconv.arguments import LAYOUTS, check_ints
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
 from fastconv.kernels.sharing import share
@@ -69,7 +69,7 @@ def unfold(
     )
     if result.size:
         whole = result if result.flags.c_contiguous else np.empty(shape, array.dtype)
-        low, source = lower(spec), planning.canonical(array, spec)
+        low, source = lower(spec), shapes.canonical(array, spec)
         columns = whole.reshape(spec.n, spec.ic, *(a.taps for a in low.axes), *(a.out for a in low.axes))
         everything = (slice(0, low.d.out), slice(0, low.h.out), slice(0, low.w.out))
 
@@ -138,7 +138,7 @@ def fold(
         np.empty(shape, array.dtype) if out is None else arrays.take_out(out, shape, array.dtype.name, {"x": array})
     )
     if result.size:
-        low, target = lower(spec), planning.canonical(result, spec)
+        low, target = lower(spec), shapes.canonical(result, spec)
         taps_axes, out_axes = [a.taps for a in low.axes], [a.out for a in low.axes]
         before = (0,) * (3 - ndim) + tuple(pair[0] for pair in spec.padding)
         columns = array.reshape(n, c, *taps_axes, *out_axes)
@@ -183,7 +183,7 @@ def _spec(
     """The windows of an image as those of a layer with one output channel."""
     if len(shape) not in (ndim, ndim + 1, ndim + 2):
         raise ValueError(f"x has shape {shape}; layout={layout!r} has {ndim + 2} axes, or fewer without n and c")
-    n, c, size = planning.split_shape(shape, ndim, layout == LAYOUTS[ndim][1])
+    n, c, size = shapes.split_shape(shape, ndim, layout == LAYOUTS[ndim][1])
     kernel, strides = check_ints(kernel_size, ndim, "kernel_size"), check_ints(stride, ndim, "stride")
     dilations = check_ints(dilation, ndim, "dilation")
     pads = paddings(padding, size, kernel, strides, dilations)

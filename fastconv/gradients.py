@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, calls, planning
+from fastconv import arrays, calls, shapes
 from fastconv.arguments import LAYOUTS, check_bool, check_layout
 from fastconv.calls import Array, Ints, Padding
 from fastconv.spec import ACCUMULATOR
@@ -218,7 +218,7 @@ def _conv_input(
     ndim: int, input_size: tuple[int, ...], w: Array, grad_output: Array, threads: int | None,
     out: np.ndarray | None, *options: Any,
 ) -> Array:  # fmt: skip
-    size = planning.check_shape(input_size, "input_size")
+    size = shapes.check_shape(input_size, "input_size")
     call = calls.grad_input(ndim, size, arrays.take(w, "w"), arrays.take(grad_output, "grad_output"), *options)
     return call.plan(borrow=True, threads=threads)(grad_output, out, None, threads)
 
@@ -227,7 +227,7 @@ def _conv_weight(
     ndim: int, x: Array, weight_size: tuple[int, ...], grad_output: Array, flip_kernel: bool, threads: int | None,
     out: np.ndarray | None, *options: Any,
 ) -> Array:  # fmt: skip
-    size = planning.check_shape(weight_size, "weight_size")
+    size = shapes.check_shape(weight_size, "weight_size")
     array = arrays.take(x, "x")
     call = calls.grad_weight(ndim, array, size, arrays.take(grad_output, "grad_output"), *options)
     plan = call.plan(borrow=True, threads=threads)

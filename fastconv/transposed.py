@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, calls, planning
+from fastconv import arrays, calls, shapes
 from fastconv.arguments import LAYOUTS
 from fastconv.calls import Activation, Array, Ints, Padding
 from fastconv.planning import Plan
@@ -146,7 +146,7 @@ def plan_transpose(
     weights = arrays.take(w, "w")
     ndim = calls.spatial_axes(weights)
     layout = LAYOUTS[ndim][0] if layout is None else layout
-    shape, name = planning.check_shape(x_shape), calls.dtype_name(dtype or weights.dtype)
+    shape, name = shapes.check_shape(x_shape), calls.dtype_name(dtype or weights.dtype)
     call = calls.transposed(ndim, shape, name, weights, bias, stride, padding, output_padding, groups, dilation, layout,
                             activation, flip_kernel, backend, accuracy, max_workspace)  # fmt: skip
     return call.plan(borrow=False)

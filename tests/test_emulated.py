@@ -36,7 +36,7 @@ def build(folder: Path, compiler: str, isas: dict[str, tuple[int, list[str]]]) -
         subprocess.run([*command, "-o", str(target)], check=True)
         objects.append(str(target))
     program = folder / "driver"
-    sources = [str(DRIVER), str(KERNELS / "engine.c")]
+    sources = [str(DRIVER), str(KERNELS / "engine.c"), str(KERNELS / "scratch.c")]
     subprocess.run([compiler, *FLAGS, *found, "-static", *sources, *objects, "-lm", "-o", str(program)], check=True)
     return program
 

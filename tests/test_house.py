@@ -28,6 +28,7 @@ LEAVES = {
     "arena",
     "caches",
     "epilogue",
+    "shapes",
     "threads",
     "phases",
     "layer_text",

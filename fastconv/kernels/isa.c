@@ -71,7 +71,8 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
 
 /* Starts that a micro-kernel is given: one a tap; with few channels one for each of them, too, as the loop over them
  * would be too short. */
-enum { FEW_CHANNELS = 8, AHEAD = 8 /* channels whose rows are fetched before they are packed */ };
+enum { FEW_CHANNELS = 8 };
+enum { AHEAD = 8, MOST_PHASES = 64 }; /* packing: channels whose rows are fetched ahead, phases done together */
 static i64 steps_of(const fc_conv *p)
 {
     return taps_of(p) * (p->icg <= least(FEW_CHANNELS, p->ic_block) ? p->icg : 1);

@@ -49,6 +49,10 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
                                       : NAME(packed_at)(p, k->b.g, first, k->c0, &s.a_channel);
         char *const to = k->out + first * out_stride[1];
         const int direct = whole && new == 0 && valid == mr;
+        for (i64 i = 0; direct && i < mr; i++) /* so that it is there when the sums are */
+            for (i64 at = 0; at < nv * VECTOR_BYTES; at += 64)
+                __builtin_prefetch(to + i * out_stride[1] + segments[0].row * out_stride[3]
+                                   + segments[0].col * (i64)sizeof(T) + at, 1);
         if (direct)
             product(a, pixels, &s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
                     out_stride[1] / (i64)sizeof(T), !k->end.first);

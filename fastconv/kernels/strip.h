@@ -71,39 +71,48 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
         NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
+/* One row of one phase, of all channels; `fetch`: touch the row of a later channel first. */
+static void NAME(pack_rows)(T *to, i64 pitch, const fc_conv *p, const char *from, i64 channels, i64 start, i64 width, i64 lo,
+                            i64 hi, int fetch)
+{
+    const i64 *const step = p->x_stride;
+    const int last = step[1] == sizeof(T) && channels >= VL;
+    const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0;
+    const i64 bytes = fetch && !last ? (hi - lo) * p->w.stride * step[4] : 0; /* below 0: backwards, not fetched */
+    for (i64 c = 0; c < channels; c++) {
+        const char *const line = from + c * step[1];
+        if (c + AHEAD < channels)
+            for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(line + AHEAD * step[1] + first + at);
+        NAME(pack_edges)(to + c * pitch, line, step[4], &p->w, start, width, lo, hi);
+        if (!last) NAME(pack_run)(to + c * pitch, line, step[4], &p->w, start, lo, hi);
+    }
+    if (last) NAME(pack_run_last)(to, pitch, from, step[4], &p->w, start, lo, hi, channels);
+}
+
 /* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap][w phase]
  * [strip_rows][cols + reach], channels plane_pitch apart. Whatever lies between them and the slack of one panel behind
  * the last is set to zero: it is read, though never stored, and denormals would be slow. */
 static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack)
 {
     const i64 pitch = NAME(plane_pitch)(p), height = strip_rows(p, b->rows), width = b->cols + p->w.reach;
-    const i64 *const step = p->x_stride;
-    const int last = step[1] == sizeof(T) && channels >= VL;
-    for (i64 r = 0; r < p->d.taps; r++) {
-        const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
-        for (i64 j = 0; j < height; j++) {
-            const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
-            const char *const from = x + depth * step[2] + row * step[3];
-            for (i64 pw = 0; pw < p->w.phases; pw++) { /* inside: all phases of a row while it is in L1 */
-                T *const to = strip + ((r * p->w.phases + pw) * height + j) * width;
-                const i64 start = b->x0 * p->w.stride + p->w.phase[pw];
-                i64 lo = 0, hi = 0;
-                if (depth >= 0 && row >= 0) NAME(regular_run)(&p->w, start, width, &lo, &hi);
-                const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0;
-                const i64 bytes = pw ? 0 : (hi - lo) * p->w.stride * step[4]; /* below 0: backwards, not fetched ahead */
-                for (i64 c = 0; c < channels; c++) {
-                    const char *const line = from + c * step[1];
-                    if (depth < 0 || row < 0) {
-                        memset(to + c * pitch, 0, width * sizeof(T));
-                        continue;
-                    }
-                    if (!last && c + AHEAD < channels)
-                        for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(line + AHEAD * step[1] + first + at);
-                    NAME(pack_edges)(to + c * pitch, line, step[4], &p->w, start, width, lo, hi);
-                    if (!last) NAME(pack_run)(to + c * pitch, line, step[4], &p->w, start, lo, hi);
+    for (i64 first = 0; first < p->w.phases; first += MOST_PHASES) {
+        const i64 end = least(first + MOST_PHASES, p->w.phases);
+        i64 lo[MOST_PHASES], hi[MOST_PHASES];
+        for (i64 pw = first; pw < end; pw++)
+            NAME(regular_run)(&p->w, b->x0 * p->w.stride + p->w.phase[pw], width, lo + pw - first, hi + pw - first);
+        for (i64 r = 0; r < p->d.taps; r++) {
+            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+            for (i64 j = 0; j < height; j++) {
+                const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
+                const char *const from = depth < 0 || row < 0 ? NULL : x + depth * p->x_stride[2] + row * p->x_stride[3];
+                for (i64 pw = first; pw < end; pw++) { /* inside: all phases of a row while it is in L1 */
+                    T *const to = strip + ((r * p->w.phases + pw) * height + j) * width;
+                    if (from)
+                        NAME(pack_rows)(to, pitch, p, from, channels, b->x0 * p->w.stride + p->w.phase[pw], width,
+                                        lo[pw - first], hi[pw - first], pw == first);
+                    else
+                        for (i64 c = 0; c < channels; c++) memset(to + c * pitch, 0, width * sizeof(T));
                 }
-                if (last && depth >= 0 && row >= 0)
-                    NAME(pack_run_last)(to, pitch, from, step[4], &p->w, start, lo, hi, channels);
             }
         }
     }

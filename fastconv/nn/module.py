@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning
+from fastconv import arrays, shapes
 from fastconv.arguments import LAYOUTS, check_int, check_layout
 from fastconv.nn import stored
 from fastconv.nn.summary import Reached, Row, Summary, summarize
@@ -54,7 +54,7 @@ class Module:
         ValueError
             If the layer does not take such an ``x``.
         """
-        shape = planning.check_shape(x_shape)
+        shape = shapes.check_shape(x_shape)
         if min(shape, default=0) < 0:
             raise ValueError(f"{self._name()}: x_shape={shape} has negative sizes")
         try:
@@ -130,7 +130,7 @@ class Module:
         ValueError
             If a layer does not take what comes to it.
         """
-        return summarize(self, planning.check_shape(input_shape))
+        return summarize(self, shapes.check_shape(input_shape))
 
     def __repr__(self) -> str:
         if not self._modules:
@@ -221,7 +221,7 @@ class Spatial(Module):
         if len(shape) not in (self.ndim + 1, self.ndim + 2):
             axes = ", ".join(self.layout[1:].lower())
             raise ValueError(f"expected (n, {axes}) or ({axes})")
-        _, channels, size = planning.split_shape(shape, self.ndim, self.layout.endswith("C"))
+        _, channels, size = shapes.split_shape(shape, self.ndim, self.layout.endswith("C"))
         return channels, size
 
     def _join(self, x_shape: Shape, channels: int, size: Shape) -> Shape:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, planning
+from fastconv import arrays, shapes
 from fastconv.arguments import LAYOUTS, check_bool, check_int, check_ints, check_layout
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
 from fastconv.spec import AXES, PoolSpec
@@ -99,7 +99,7 @@ def split(shape: Shape, ndim: int, layout: str, name: str) -> tuple[int, int, Sh
     if len(shape) not in (ndim, ndim + 1, ndim + 2):
         axes = ", ".join(AXES[-ndim:])
         raise ValueError(f"{name} has shape {shape}; expected (n, c, {axes}), (c, {axes}) or ({axes})")
-    n, c, size = planning.split_shape(shape, ndim, layout == LAYOUTS[ndim][1])
+    n, c, size = shapes.split_shape(shape, ndim, layout == LAYOUTS[ndim][1])
     if min(size) < 1:
         raise ValueError(f"{name} has shape {shape}; every spatial axis needs at least one element")
     if min(n, c) < 0:

@@ -6,8 +6,8 @@ import numpy as np
 
 from fastconv import arrays
 from fastconv.calls import Array, Shape
-from fastconv.planning import check_shape
 from fastconv.pooling import adaptive, geometry, pieces, reduction, unpool
+from fastconv.shapes import check_shape
 from fastconv.spec import DIALECTS
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from fastconv import arrays
 from fastconv.calls import Array, Ints, Padding, Shape
-from fastconv.planning import check_shape
 from fastconv.pooling import geometry, pieces, reduction, sliding, unpool
+from fastconv.shapes import check_shape
 
 
 def max_pool2d_input(

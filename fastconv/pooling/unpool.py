@@ -10,8 +10,8 @@ import numpy as np
 from fastconv import arrays
 from fastconv.arguments import LAYOUTS, check_int, check_ints
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
-from fastconv.planning import split_shape
 from fastconv.pooling import geometry, pieces, reduction
+from fastconv.shapes import split_shape
 from fastconv.spec import DIALECTS, LARGEST_AXIS
 
 
