@@ -113,3 +113,9 @@ def _overlaps_itself(a: np.ndarray) -> bool:
             return True
         span += stride * (size - 1)
     return False
+
+
+def all_finite(w: np.ndarray) -> bool:
+    """Whether all weights are; their sum says so in one pass that makes no array, unless it overflows."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(w.sum()) or np.isfinite(w).all())

@@ -41,7 +41,9 @@ class Call:
     operand: str = "x"  # what the caller calls the array that is convolved
 
     def request(self, threads: int | None = None) -> planning.Request:
-        return planning.Request(self.spec, self.epilogue, self.max_workspace, threads, lambda: _finite(self.w))
+        return planning.Request(
+            self.spec, self.epilogue, self.max_workspace, threads, lambda: arrays.all_finite(self.w)
+        )
 
     def plan(self, borrow: bool, threads: int | None = None) -> Plan:
         of_output = self.spec.op == "grad_weight"
@@ -210,12 +212,6 @@ def _zero_points(values: tuple[Any, Any], dtype: str, w: np.ndarray) -> tuple[in
     if not w_zero.any():
         return x_zero, w
     return x_zero, w.astype(np.int16) - w_zero.astype(np.int16).reshape(-1, *[1] * (w.ndim - 1))
-
-
-def _finite(w: np.ndarray) -> bool:
-    """Whether all weights are; their sum says so in one pass that makes no array, unless it overflows."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(w.sum()) or np.isfinite(w).all())
 
 
 def _flipped(w: np.ndarray, flip_kernel: Any, ndim: int) -> np.ndarray:

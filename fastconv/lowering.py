@@ -54,6 +54,13 @@ class Axis:
         """Padded positions that one output spans."""
         return self.tap_position(self.taps - 1) + 1
 
+    @property
+    def before(self) -> int:
+        """Padded position of input 0 where what lies around the input is zeros; else -1."""
+        inside = np.flatnonzero(self.source >= 0)
+        first = int(inside[0]) if inside.size else 0
+        return first if np.array_equal(self.source[inside], inside - first) else -1
+
     def tap_position(self, tap: int) -> int:
         """Padded position that output 0 reads for a tap."""
         return self.stride * self.tap_offset[tap] + self.phases[self.tap_phase[tap]]

@@ -36,6 +36,7 @@ static fc_axis axis(void)
 {
     fc_axis a = {.out = number()};
     a.stride = number();
+    a.before = number();
     a.reach = number();
     a.source_len = number();
     a.source = read_bytes(a.source_len * sizeof(i64));
@@ -61,6 +62,7 @@ int main(int argc, char **argv)
                            &p.lane_unit, &borrowed, &channels, &p.m,    &p.out_h, &p.out_w};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.borrowed = (int)borrowed;
+    p.finite = (int)number();
     p.in_place = (int)number();
     p.activation = (int)number();
     memcpy(&p.parameter, &(i64){number()}, sizeof p.parameter);

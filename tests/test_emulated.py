@@ -69,15 +69,15 @@ class EmulatedLayer:
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or (0, 0, 0, None, None)
 
-    def run(self, x, out, residual, bias, packed, weights, in_place, threads):
+    def run(self, x, out, residual, bias, packed, weights, finite, in_place, threads):
         m, out_h, out_w, bt, at = self.winograd
         code, parameter = self.epilogue
         (bits,) = struct.unpack("q", struct.pack("d", parameter))
         numbers = [self.itemsize, threads, *self.sizes, *self.tile, *self.numbers, m, out_h, out_w]
-        numbers += [in_place, code, bits]
+        numbers += [finite, in_place, code, bits]
         parts = [np.array(numbers, np.int64).tobytes()]
-        for size, stride, source, phases, tap_phase, tap_offset in self.axes:
-            parts.append(np.array([size, stride, tap_offset.max(), source.size]).tobytes() + source.tobytes())
+        for size, stride, before, source, phases, tap_phase, tap_offset in self.axes:
+            parts.append(np.array([size, stride, before, tap_offset.max(), source.size]).tobytes() + source.tobytes())
             parts.append(np.int64(phases.size).tobytes() + phases.tobytes() + np.int64(tap_phase.size).tobytes())
             parts.append(tap_phase.tobytes() + tap_offset.tobytes())
         for array in (x, out, residual, bias, packed, weights, bt, at):

@@ -13,12 +13,16 @@ from fastconv.spec import Epilogue, Problem
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What `prepare` makes, for one instruction set: packed weights, the plain ones where the kernel reads them."""
+    """What `prepare` makes, for one instruction set: packed weights, the plain ones where the kernel reads them.
+
+    ``finite``: none of them is an infinity or NaN, as far as that was looked at, so that a padding of zeros adds nothing.
+    """
 
     isa: str
     w: np.ndarray | None
     packed: np.ndarray | None
     bias: np.ndarray | None
+    finite: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ def bound(
     """A layer with its weights for x and out of one shape; ``dense``: it may read x where it lies."""
     assert state.packed is not None
     dtype = np.dtype(problem.spec.dtype)
-    return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, dtype, dense, threads)
+    return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, state.finite, dtype, dense, threads)
 
 
-def _tables(axis: Axis) -> tuple[int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _tables(axis: Axis) -> tuple[int, int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     phases, tap_phase, tap_offset = (np.array(t, np.int64) for t in (axis.phases, axis.tap_phase, axis.tap_offset))
-    return axis.out, axis.stride, axis.source, phases, tap_phase, tap_offset
+    return axis.out, axis.stride, axis.before, axis.source, phases, tap_phase, tap_offset

@@ -15,6 +15,7 @@ from fastconv import tuning
 from fastconv.adapters.compiled import Axes, Blocks, Shapes, Weights, bound, make_layer
 from fastconv.adapters.direct import sequential_bound, workers
 from fastconv.arena import Arena, aligned
+from fastconv.arrays import all_finite
 from fastconv.caches import l2_bytes
 from fastconv.kernels import _compiled
 from fastconv.lowering import Lowered, choose_tile, lower, strip_pixels
@@ -48,9 +49,10 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     isa = _compiled.isa()
     bias = None if bias is None else np.ascontiguousarray(bias)
     if borrow:
-        return Weights(isa, w, None, bias)
+        return Weights(isa, w, None, bias, False)
     blocks = _blocks(spec.oc // spec.g, isa, w.itemsize, borrow)
-    return Weights(isa, None, pack(w, spec.g, blocks, channel_block(spec.taps)), bias)
+    packed = pack(w, spec.g, blocks, channel_block(spec.taps))
+    return Weights(isa, None, packed, bias, all_finite(packed))
 
 
 def pack(w: np.ndarray, g: int, blocks: Blocks, channels: int) -> np.ndarray:
@@ -83,7 +85,7 @@ def run(
     (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem.spec, problem.epilogue, state.isa, threads, state.packed is None)
     in_place = lower(problem.spec).dense and x.strides[4] == x.itemsize
-    layer.run(x, out, residual, state.bias, state.packed, state.w, in_place, threads)
+    layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, in_place, threads)
 
 
 def quick(

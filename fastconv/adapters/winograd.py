@@ -68,7 +68,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
         transformed = elements.astype(w.dtype)
     packed = np.ascontiguousarray(transformed[:, blocks].transpose(0, 4, 1, 3, 2))
     bias = None if bias is None else np.ascontiguousarray(bias)
-    return Weights(isa, w, packed.ravel(), bias)
+    return Weights(isa, w, packed.ravel(), bias, True)
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
 ) -> None:  # fmt: skip
     (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem, state.isa, threads)
-    layer.run(x, out, residual, state.bias, state.packed, state.w, False, threads)
+    layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, False, threads)
 
 
 def quick(state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:

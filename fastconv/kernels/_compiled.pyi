@@ -44,6 +44,7 @@ class Layer:
         bias: np.ndarray | None,
         packed: np.ndarray | None,
         weights: np.ndarray | None,
+        finite: bool,
         in_place: bool,
         threads: int,
     ) -> None: ...
@@ -59,6 +60,7 @@ class Bound:
         packed: np.ndarray,
         weights: np.ndarray | None,
         bias: np.ndarray | None,
+        finite: bool,
         dtype: np.dtype[Any],
         dense: bool,
         threads: int,

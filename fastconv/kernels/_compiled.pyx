@@ -16,7 +16,7 @@ from libc.string cimport memset, strcmp
 
 cdef extern from "engine.h" nogil:
     ctypedef struct fc_axis:
-        int64_t out, stride, taps, phases, reach, source_len
+        int64_t out, stride, taps, phases, reach, source_len, before
         const int64_t *source
         const int64_t *phase
         const int64_t *tap_phase
@@ -35,7 +35,7 @@ cdef extern from "engine.h" nogil:
         int64_t residual_stride[5]
         const void *bias
         const void *packed
-        int borrowed
+        int borrowed, finite
         const char *weights
         int64_t weight_stride[5]
         int activation
@@ -227,7 +227,7 @@ cdef const fc_isa *_find(str name) except NULL:
 cdef class Layer:
     """One lowered layer, ready to run on arrays of one element size with one instruction set.
 
-    ``axes`` are (out, stride, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
+    ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is what the lanes are, 'pixels' or 'channels', ``blocks`` (rows, lanes, unit): output channels of a register block of pixels, and of a block
     of packed weights, whose last is rounded up to units; ``borrowed``: there will be no packed weights. ``winograd`` is
     None or (m, out_h, out_w, bt, at) with float arrays of the layer's type.
@@ -274,7 +274,7 @@ cdef class Layer:
         self.name_id = _kernel_names.index(self.kernel_name)
 
     cdef _axis(self, fc_axis *axis, given):
-        axis.out, axis.stride, source, phases, tap_phase, tap_offset = given
+        axis.out, axis.stride, axis.before, source, phases, tap_phase, tap_offset = given
         axis.taps, axis.phases, axis.source_len = len(tap_offset), len(phases), len(source)
         axis.reach = max(tap_offset)
         axis.source = <const int64_t *>self._keep(source)
@@ -286,9 +286,10 @@ cdef class Layer:
         self.kept.append(array)
         return _address(array)
 
-    def run(self, x, out, residual, bias, packed, weights, bint in_place, int threads):
-        """Convolve. ``packed`` or ``weights`` may be None."""
+    def run(self, x, out, residual, bias, packed, weights, bint finite, bint in_place, int threads):
+        """Convolve. ``packed`` or ``weights`` may be None; ``finite``: all of them are, so padding of zeros adds nothing."""
         cdef fc_conv conv = self.conv
+        conv.finite = finite
         conv.x = _strided(x, conv.x_stride)
         conv.out = _strided(out, conv.out_stride)
         conv.in_place = in_place
@@ -340,7 +341,7 @@ cdef class Bound:
     cdef readonly tuple out_shape
     cdef readonly object dtype
 
-    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, dtype, bint dense, int threads):
+    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, bint finite, dtype, bint dense, int threads):
         cdef int i, k
         self.layer, self.kept, self.threads, self.dense = layer, (packed, weights, bias), threads, dense
         self.out_shape, self.dtype, self.item = shapes[1], dtype, dtype.itemsize
@@ -353,6 +354,7 @@ cdef class Bound:
             for k in range(self.dims[i]):
                 self.shape[i][k] = shapes[i][k]
         self.conv.packed = _address(packed)
+        self.conv.finite = finite
         if weights is not None:
             self.conv.weights = _strided(weights, self.conv.weight_stride)
         if bias is not None:

@@ -6,68 +6,9 @@
  * stays in L2 while all tiles go over it.
  * Floors as in pixels.h; what comes on top is packing and, where `out` has its pixels in a row, a transposition. */
 
-#define LANES (2 * VL) /* output channels of a full block */
+#include "tiles.h"
 
-/* The micro-kernel, R rows of Q pixels by NV vectors of channels:
- *   c[i][j] (+)= sum over taps t, channels k of a[t][k][j] * b[b_tap[t] + k * b_channel + (i / Q) * b_row + i % Q]
- * for i < R * Q, j < NV * VL; summed as in product.h, so that both give the same bits. Touches `ahead`, too, a line a
- * step, for the next block's weights. */
-#define TILE_BODY(R, Q, NV)                                                                          \
-    const i64 taps = s->taps, channels = s->channels, b_channel = s->b_channel;                      \
-    vec acc[(R) * (Q)][NV];                                                                          \
-    for (int i = 0; i < (R) * (Q); i++)                                                              \
-        for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                           \
-    for (i64 t = 0; t < taps; t++) {                                                                 \
-        const T *bp = b + s->b_tap[t];                                                               \
-        for (i64 k = 0; k < channels; k++) {                                                         \
-            vec av[NV];                                                                              \
-            _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) av[j] = *(const loose_vec *)(a + j * VL); \
-            __builtin_prefetch(ahead, 0, 2);                                                          \
-            _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                             \
-                _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++)                                 \
-                    acc[i][j] += av[j] * bp[i / (Q) * b_row + i % (Q)];                              \
-            a += NV * VL;                                                                            \
-            bp += b_channel;                                                                         \
-            ahead += ahead_step;                                                                     \
-        }                                                                                            \
-    }                                                                                                \
-    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                     \
-        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                       \
-            loose_vec *const to = (loose_vec *)(c + (i * NV + j) * VL);                                          \
-            if (add)                                                                                 \
-                *to += acc[i][j];                                                                    \
-            else                                                                                     \
-                *to = acc[i][j];                                                                     \
-        }
-
-#define TILE(R, Q)                                                                                     \
-    static void NAME(tile_##R##x##Q##x1)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
-                                         const char *ahead, i64 ahead_step)                            \
-    {                                                                                                  \
-        (void)b_row;                                                                                   \
-        TILE_BODY(R, Q, 1)                                                                             \
-    }                                                                                                  \
-    static void NAME(tile_##R##x##Q##x2)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
-                                         const char *ahead, i64 ahead_step)                            \
-    {                                                                                                  \
-        (void)b_row;                                                                                   \
-        TILE_BODY(R, Q, 2)                                                                             \
-    }
-TILES(TILE)
-#undef TILE
-
-#define tile_fn NAME(tile_fn)
-typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64);
-
-/* tiles[vectors - 1][rows][pixels of a row] */
-static const tile_fn NAME(tiles)[2][3][MOST_PIXELS + 1] = {
-#define ENTRY(R, Q) [0][R][Q] = NAME(tile_##R##x##Q##x1), [1][R][Q] = NAME(tile_##R##x##Q##x2),
-    TILES(ENTRY)
-#undef ENTRY
-};
-
-/* A worker's scratch: pixels of the `held` channels, sums, weights packed on the way where the plan has none; the starts of
- * the taps are at its end. Sums are those of all output channels of the task where not all input channels are held, of one
+/* A worker's scratch: pixels of the `held` channels, sums, weights packed on the way where the plan has none, the tiling. Sums are those of all output channels of the task where not all input channels are held, of one
  * block where these come in several blocks, else of one tile. */
 static i64 NAME(strip_size)(const fc_conv *p) { return round_up(p->held * NAME(plane_pitch)(p), VL); }
 
@@ -81,7 +22,7 @@ static i64 NAME(channels_scratch)(const fc_conv *p)
 {
     const i64 packed = p->borrowed ? least(p->icg, p->ic_block) * taps_of(p) * LANES : 0;
     const i64 elements = NAME(strip_size)(p) + NAME(sums_size)(p) + packed;
-    return round_up(elements * (i64)sizeof(T) + 2 * steps_of(p) * (i64)sizeof(i64), 64);
+    return round_up(elements * (i64)sizeof(T) + NAME(tiling_bytes)(p), 64);
 }
 
 /* What stays the same over the blocks of output channels of one task. */
@@ -91,7 +32,9 @@ typedef struct {
     block b;
     i64 rows, cols, width; /* of the outputs, perhaps all rows as one; of a row of pixels */
     steps s;
+    tiling t;
     const T *pixels;
+    const char *fetch; /* x that is read where it lies, for the first time; or NULL */
     T *sums;
     char *out; /* the group's channel 0, first pixel of the block */
     const char *residual;
@@ -205,24 +148,38 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
 {
     const fc_conv *const p = k->p;
     const int first = c0 == 0, last = c0 + p->ic_block >= p->icg;
-    const i64 slice = k->s.taps * k->s.channels * 64; /* bytes that one tile touches ahead */
-    const char *const next = (const char *)(weights + k->s.taps * k->s.channels * nv * VL);
-    const i64 wanted = p->packed && !(last && o + LANES >= p->ocg) ? (next - (const char *)weights) : 0;
+    const i64 all = k->s.taps * k->s.channels; /* steps of a tile, each of which touches a line ahead */
+    const char *const next = (const char *)(weights + all * nv * VL);
+    const i64 wanted = p->packed && !(last && o + LANES >= p->ocg) ? next - (const char *)weights : 0;
     T *c = k->sums;
     i64 touched = 0;
-    for (i64 y = 0, high; y < k->rows; y += high) {
-        high = k->cols >= LEAST_PAIR && 2 * k->cols <= MOST_PIXELS && y + 1 < k->rows ? 2 : 1;
-        const i64 count = (k->cols + MOST_PIXELS - 1) / MOST_PIXELS;
-        for (i64 i = 0; i < count; i++) {
-            const i64 x = k->cols * i / count, q = k->cols * (i + 1) / count - x, ahead = touched < wanted;
-            if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
-            NAME(tiles)[nv - 1][high][q](weights, k->pixels + y * k->width + x, k->width, &k->s, c, !first,
-                                         ahead ? next + touched : (const char *)weights, ahead * 64);
-            touched += slice;
-            if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
-            if (!(first && last)) c += high * q * nv * VL;
+    for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
+        const i64 y1 = least(y0 + 2, k->rows);
+        if (k->fetch) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 + p->h.reach : 0, y0 + 4 + p->h.reach);
+        for (i64 i = 0, x = 0; i < k->t.count; x = k->t.ends[i++]) {
+            const i64 q = k->t.ends[i] - x, pair = q >= LEAST_PAIR && 2 * q <= MOST_PIXELS && y1 - y0 == 2, high = 1 + pair;
+            for (i64 y = y0; y < y1; y += high) {
+                steps some;
+                const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
+                const i64 ahead = touched < wanted;
+                if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
+                NAME(tiles)[nv - 1][high][q](weights, k->pixels + y * k->width + x, k->width, s, c, !first,
+                                             ahead ? next + touched : (const char *)weights, ahead * 64);
+                touched += s->taps * s->channels * 64;
+                if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
+                if (!(first && last)) c += high * q * nv * VL;
+            }
         }
     }
+}
+
+/* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, and the rows of a task
+ * spread over all sets of a cache, whatever the distance between channels. */
+static int NAME(near)(const fc_conv *p, i64 rows)
+{
+    const i64 channel = p->x_stride[1], used = (rows + p->h.reach) * p->x_stride[3];
+    return p->finite && p->h.stride == 1 && p->w.stride == 1 && p->x_stride[4] == sizeof(T) && p->d.before >= 0
+           && p->h.before >= 0 && p->w.before >= 0 && (channel & -channel) <= used;
 }
 
 /* One block of outputs; see pixels_task. */
@@ -232,18 +189,26 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
     char *const scratch = p->scratch + worker * p->scratch_bytes;
-    i64 *const b_tap = (i64 *)(scratch + p->scratch_bytes) - steps_of(p), *const a_tap = b_tap - steps_of(p);
+    step_start *const starts = (step_start *)(scratch + p->scratch_bytes - NAME(tiling_bytes)(p)), *const some = starts + steps_of(p);
+    reached *const reach = (reached *)(some + steps_of(p));
     T *const strip = (T *)scratch, *const sums = strip + NAME(strip_size)(p), *const packed = sums + NAME(sums_size)(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
+    const i64 item = sizeof(T);
     tile_work k = {.p = p, .b = b, .rows = b.rows, .cols = b.cols,
+                   .t = {.p = p, .starts = starts, .some = some, .rows = reach, .cols = reach + p->h.taps,
+                         .ends = (i64 *)(reach + p->h.taps + p->w.taps)},
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
-    k.width = p->in_place ? p->x_stride[3] / (i64)sizeof(T) : b.cols + p->w.reach;
-    if (k.width == b.cols && p->h.reach == 0 && rows_joined(p, b.cols)) k.cols *= k.rows, k.rows = 1;
+    const int joined = b.cols == p->w.out && p->w.reach + p->h.reach == 0 && rows_joined(p, b.cols)
+                       && (!p->in_place || p->x_stride[3] == b.cols * item);
+    if (joined) k.cols *= k.rows, k.rows = 1;
+    NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
+    const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, b.rows));
+    k.width = in_place ? p->x_stride[3] / item : b.cols + p->w.reach;
 
     for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
         h1 = least(h0 + p->held, p->icg);
-        if (!p->in_place) NAME(pack_strip)(strip, p, x + h0 * p->x_stride[1], h1 - h0, &b, 0);
+        if (!in_place) NAME(pack_strip)(strip, p, x + h0 * p->x_stride[1], h1 - h0, &b, 0);
         for (i64 o = b.o0; o < b.o1; o += LANES) {
             const i64 nv = o + VL < p->ocg ? 2 : 1;
             T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
@@ -252,12 +217,13 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
             k.sums = sums + (p->held < p->icg ? (o - b.o0) * b.rows * b.cols : 0);
             for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
                 const i64 channels = least(p->ic_block, h1 - c0);
-                k.s = (steps){.b_tap = b_tap, .a_tap = a_tap,
-                              .b_channel = p->in_place ? p->x_stride[1] / (i64)sizeof(T) : NAME(plane_pitch)(p)};
-                NAME(fill_steps)(p, &k.s, a_tap, b_tap, &b, channels, k.width, p->in_place);
+                k.s = (steps){.start = starts, .b_channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p)};
+                NAME(fill_steps)(p, &k.s, starts, &b, channels, k.width, in_place, 0);
                 k.pixels = strip + (c0 - h0) * NAME(plane_pitch)(p);
-                if (p->in_place)
-                    k.pixels = (const T *)(x + c0 * p->x_stride[1] + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
+                if (in_place)
+                    k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 - p->h.before) * p->x_stride[3]
+                                           + (b.x0 - p->w.before) * item);
+                k.fetch = in_place && !joined && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
                 const T *weights = packed;
                 i64 lanes;
                 if (p->packed)

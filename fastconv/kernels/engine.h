@@ -20,6 +20,7 @@ enum fc_algorithm { FC_PIXELS, FC_CHANNELS, FC_WINOGRAD, FC_ALGORITHMS };
 /* One spatial axis of a lowered layer; see fastconv/lowering.py for the meaning of the tables. */
 typedef struct {
     i64 out, stride, taps, phases, reach, source_len;
+    i64 before; /* where what lies around the input is zeros: the padded position of input 0; else -1 */
     const i64 *source;     /* [source_len] input position of a padded position, -1 = zero */
     const i64 *phase;      /* [phases] */
     const i64 *tap_phase;  /* [taps] index into phase */
@@ -36,7 +37,7 @@ typedef struct {
     i64 held;                /* channels in the lanes: input channels packed at a time, all or a number of blocks */
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
     i64 lanes, lane_unit;    /* packed weights: output channels of a block; the last one is rounded up to units */
-    int in_place;            /* read x where it lies: needs no padding, stride 1, unit stride along w */
+    int in_place;            /* x may be read where it lies: no padding, stride 1, unit stride along w */
     const char *x;
     i64 x_stride[5];
     char *out;
@@ -46,6 +47,7 @@ typedef struct {
     const void *bias;   /* [g * ocg] or NULL */
     const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: only `weights` is there */
     int borrowed;         /* there are only plain weights: `packed` is NULL */
+    int finite;           /* no weight is an infinity or NaN: its product with a zero of the padding is zero */
     const char *weights;
     i64 weight_stride[5]; /* (oc, ic, kd, kh, kw), multiples of the element size */
     int activation;

@@ -55,12 +55,16 @@ static i64 widest_panel(i64 mr)
 /* The register tiles with channels in the lanes: X(R, Q), R rows of Q pixels, by one or two vectors of channels. */
 #if WIDE
 #define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
-    X(1, 13) X(1, 14) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
-enum { MOST_PIXELS = 14, LEAST_PAIR = 4 };
+    X(1, 13) X(1, 14) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
+enum { MOST_PIXELS = 14, LEAST_PAIR = 2, LEAST_COLUMNS = 5 };
 #else
 #define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(2, 2) X(2, 3)
-enum { MOST_PIXELS = 6, LEAST_PAIR = 2 };
+enum { MOST_PIXELS = 6, LEAST_PAIR = 2, LEAST_COLUMNS = 3 };
 #endif
+
+/* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
+ * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
+enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
 enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while they are transformed back */
@@ -77,6 +81,18 @@ static i64 steps_of(const fc_conv *p)
 {
     return taps_of(p) * (p->icg <= least(FEW_CHANNELS, p->ic_block) ? p->icg : 1);
 }
+
+/* Where a step starts, in weights and in pixels, in elements; and the part of a register tile that it is for. */
+typedef struct {
+    i64 a, b, part;
+} step_start;
+
+/* What one call of a micro-kernel sums over; distances in elements. */
+typedef struct {
+    i64 taps, channels;
+    i64 a_row, a_channel, b_channel;
+    const step_start *start;
+} steps;
 
 /* A task: one d-slice z of image n and group g, rows x cols outputs (or tiles) from (y0, x0), channels [o0, o1). */
 typedef struct {

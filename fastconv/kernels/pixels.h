@@ -8,7 +8,7 @@
 static i64 NAME(pixels_scratch)(const fc_conv *p)
 {
     const i64 strip = (least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T);
-    return (strip + 2 * steps_of(p) * (i64)sizeof(i64) + 64 + 63) / 64 * 64;
+    return (strip + steps_of(p) * (i64)sizeof(step_start) + 64 + 63) / 64 * 64;
 }
 
 /* What stays the same over the panels of one task and one channel block. */
@@ -95,7 +95,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
     T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
-    i64 *const b_tap = (i64 *)((char *)strip + p->scratch_bytes) - steps_of(p), *const a_tap = b_tap - steps_of(p);
+    step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
     panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols),
                     .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
@@ -107,7 +107,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
     for (k.c0 = 0; k.c0 < p->icg; k.c0 += p->ic_block) {
         const i64 channels = least(p->ic_block, p->icg - k.c0);
         const char *const from = x + k.c0 * p->x_stride[1];
-        k.s = (steps){.a_tap = a_tap, .b_tap = b_tap};
+        k.s = (steps){.start = starts};
         if (k.shape.in_place) {
             k.pixels = (const T *)(from + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
             k.s.b_channel = p->x_stride[1] / (i64)sizeof(T);
@@ -121,7 +121,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
             k.s.a_row = p->weight_stride[0] / (i64)sizeof(T);
             k.s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
         }
-        NAME(fill_steps)(p, &k.s, a_tap, b_tap, &b, channels, k.shape.width, k.shape.in_place);
+        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.width, k.shape.in_place, !p->packed);
         k.end.first = k.c0 == 0;
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);

@@ -9,26 +9,18 @@ typedef T loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T))
 #define lane_index NAME(lane_index)
 typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
 
-/* What one call of the micro-kernel sums over; distances in elements. */
-#define steps NAME(steps)
-typedef struct {
-    i64 taps, channels;
-    i64 a_row, a_channel, b_channel;
-    const i64 *a_tap, *b_tap;
-} steps;
-
 /* The micro-kernel with pixels in the lanes, MR x NV vectors:
  *   c[i * c_row + j] (+)= sum over taps t, channels k of
- *                         a[a_tap[t] + k * a_channel + i * a_row] * b[b_tap[t] + k * b_channel + j]
+ *                         a[start[t].a + k * a_channel + i * a_row] * b[start[t].b + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
  * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
- * a_tap[t] = t * channels * a_channel: one stream. */
+ * start[t].a = t * channels * a_channel: one stream. */
 #define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
     for (int i = 0; i < MR; i++)                                                                    \
         for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                          \
     for (i64 t = 0; t < s->taps; t++) {                                                             \
-        const T *bp = b + s->b_tap[t];                                                              \
+        const T *bp = b + s->start[t].b;                                                             \
         A_TAP;                                                                                      \
         for (i64 k = 0; k < s->channels; k++) {                                                     \
             vec bv[NV];                                                                             \
@@ -59,7 +51,7 @@ typedef struct {
     {                                                                                                        \
         const i64 a_row = s->a_row, a_channel = s->a_channel;                                                \
         const T *ap;                                                                                         \
-        PRODUCT_BODY(MR, NV, a_row, ap = a + s->a_tap[t])                                                               \
+        PRODUCT_BODY(MR, NV, a_row, ap = a + s->start[t].a)                                                               \
     }
 BLOCKS(PRODUCT)
 #undef PRODUCT

@@ -121,10 +121,27 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
 
-/* Where each step of a micro-kernel starts: in the strip (or in x itself) and in plain weights; `s` has the distances
- * between channels. Few channels become steps of their own, see steps_of. */
-static void NAME(fill_steps)(const fc_conv *p, steps *s, i64 *a_tap, i64 *b_tap, const block *b, i64 channels, i64 width,
-                             int in_place)
+/* In place of packing: touch rows [i, end) of those that a task reads of x, so that they are in L2 when they are read. */
+static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, const block *b, i64 i, i64 end)
+{
+    const i64 *const step = p->x_stride;
+    const i64 top = b->y0 - p->h.before, left = b->x0 > p->w.before ? b->x0 - p->w.before : 0;
+    const i64 bytes = (b->cols + p->w.reach) * step[4];
+    end = least(end, p->h.source_len - p->h.before - top);
+    if (top + i < 0) i = -top;
+    for (i64 r = 0; r < p->d.taps; r++) {
+        const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+        const char *const from = x + depth * step[2] + top * step[3] + left * step[4];
+        for (i64 c = 0; c < channels && depth >= 0; c++)
+            for (i64 y = i; y < end; y++)
+                for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(from + c * step[1] + y * step[3] + at, 0, 2);
+    }
+}
+
+/* Where each step of a micro-kernel starts: in the strip (or in x itself), and in weights that lie `plain` or, in lanes of
+ * channels, packed; `s` has the distances between channels. Few channels become steps of their own, see steps_of. */
+static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const block *b, i64 channels, i64 width,
+                             int in_place, int plain)
 {
     const i64 *const ws = p->weight_stride, item = sizeof(T), height = strip_rows(p, b->rows);
     const i64 each = steps_of(p) / taps_of(p);
@@ -139,10 +156,9 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, i64 *a_tap, i64 *b_tap,
                     at = (p->d.source[z] * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / item
                          + p->w.tap_offset[j];
                 }
-                for (i64 c = 0; c < each; c++, t++) {
-                    a_tap[t] = p->packed ? 0 : (r * ws[2] + i * ws[3] + j * ws[4]) / item + c * s->a_channel;
-                    b_tap[t] = at + c * s->b_channel;
-                }
+                const i64 weight = (r * ws[2] + i * ws[3] + j * ws[4]) / item;
+                for (i64 c = 0; c < each; c++, t++)
+                    to[t] = (step_start){plain ? weight + c * s->a_channel : t * (channels / each), at + c * s->b_channel, 0};
             }
     s->taps = t;
     s->channels = channels / each;

@@ -141,7 +141,8 @@ static inline __attribute__((always_inline)) void NAME(transform_block)(const in
 static void NAME(multiply_tiles)(const tiles_work *k, i64 square, i64 q, i64 nv, i64 chunk, i64 stop)
 {
     const fc_conv *const p = k->p;
-    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, lanes = nv * VL, none = 0;
+    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, lanes = nv * VL;
+    const step_start none = {0};
     const product_fn product = NAME(products)[1][mr][nv];
     for (i64 e = 0; e < square; e++)
         for (i64 o = chunk; o < stop; o += mr) {
@@ -149,7 +150,7 @@ static void NAME(multiply_tiles)(const tiles_work *k, i64 square, i64 q, i64 nv,
             const T *const a = (const T *)p->packed + ((k->b.g * square + e) * blocks + o / mr) * p->icg * mr;
             T *const c = k->products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes;
             for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-                const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, k->pitch, &none, &none};
+                const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, k->pitch, &none};
                 product(a + c0 * mr, k->transformed + (e * p->icg + c0) * k->pitch + q, &s, c, lanes, c0 > 0);
             }
         }

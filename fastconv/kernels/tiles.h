@@ -1,0 +1,210 @@
+/* Register tiles of pixels by one or two vectors of output channels: their micro-kernels, how a row is cut into them, and
+ * what they leave out of a padding of zeros. Included by channels.h. */
+
+#define LANES (2 * VL) /* output channels of a full block */
+
+#define STEPS(R, Q, NV, ROW0, ROW1, COL0, COL1)                                                                \
+    for (i64 k = 0; k < channels; k++) {                                                                       \
+        vec av[NV];                                                                                            \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) av[j] = *(const loose_vec *)(ap + j * VL);        \
+        __builtin_prefetch(ahead, 0, 2);                                                                       \
+        _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                           \
+            _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++)                                               \
+                if (i / (Q) >= (ROW0) && i / (Q) < (ROW1) && i % (Q) >= (COL0) && i % (Q) < (COL1))            \
+                    acc[i][j] += av[j] * bp[i / (Q) * b_row + i % (Q)];                                        \
+        ap += NV * VL;                                                                                         \
+        bp += b_channel;                                                                                       \
+        ahead += ahead_step;                                                                                   \
+    }
+
+/* Parts PART.. of rows ROW0 to ROW1; with fewer columns than are left out nothing remains of the loops. */
+#define PARTS_OF_ROWS(R, Q, NV, PART, ROW0, ROW1)                                         \
+    case (PART): STEPS(R, Q, NV, ROW0, ROW1, 0, Q) break;                                 \
+    case (PART) + LEFT: STEPS(R, Q, NV, ROW0, ROW1, 1, Q) break;                          \
+    case (PART) + LEFT + 1: STEPS(R, Q, NV, ROW0, ROW1, 2, Q) break;                      \
+    case (PART) + RIGHT: STEPS(R, Q, NV, ROW0, ROW1, 0, (Q) - 1) break;                   \
+    case (PART) + RIGHT + 1: STEPS(R, Q, NV, ROW0, ROW1, 0, (Q) - 2) break;
+
+/* The micro-kernel, R rows of Q pixels by NV vectors of channels:
+ *   c[i][j] (+)= sum over steps t, channels k of
+ *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + (i / Q) * b_row + i % Q]
+ * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
+ * bits. Touches `ahead`, too, a line a step, for the next block's weights. */
+#define TILE_BODY(R, Q, NV)                                                                                    \
+    const i64 channels = s->channels, b_channel = s->b_channel;                                                \
+    vec acc[(R) * (Q)][NV];                                                                                    \
+    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                                     \
+    for (i64 t = 0; t < s->taps; t++) {                                                                        \
+        const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                                  \
+        if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                                  \
+            PARTS_OF_ROWS(R, Q, NV, 0, 0, R)                                                                      \
+        }                                                                                                      \
+        else switch (s->start[t].part) {                                                                       \
+            PARTS_OF_ROWS(R, Q, NV, UPPER, 0, (R) - 1)                                                            \
+            PARTS_OF_ROWS(R, Q, NV, LOWER, 1, R)                                                                  \
+        }                                                                                                      \
+    }                                                                                                          \
+    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                                 \
+            loose_vec *const to = (loose_vec *)(c + (i * NV + j) * VL);                                        \
+            if (add)                                                                                           \
+                *to += acc[i][j];                                                                              \
+            else                                                                                               \
+                *to = acc[i][j];                                                                               \
+        }
+
+#define TILE(R, Q)                                                                                     \
+    static void NAME(tile_##R##x##Q##x1)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
+                                         const char *ahead, i64 ahead_step)                            \
+    {                                                                                                  \
+        (void)b_row;                                                                                   \
+        TILE_BODY(R, Q, 1)                                                                             \
+    }                                                                                                  \
+    static void NAME(tile_##R##x##Q##x2)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
+                                         const char *ahead, i64 ahead_step)                            \
+    {                                                                                                  \
+        (void)b_row;                                                                                   \
+        TILE_BODY(R, Q, 2)                                                                             \
+    }
+TILES(TILE)
+#undef TILE
+
+#define tile_fn NAME(tile_fn)
+typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64);
+
+/* tiles[vectors - 1][rows][pixels of a row] */
+static const tile_fn NAME(tiles)[2][3][MOST_PIXELS + 1] = {
+#define ENTRY(R, Q) [0][R][Q] = NAME(tile_##R##x##Q##x1), [1][R][Q] = NAME(tile_##R##x##Q##x2),
+    TILES(ENTRY)
+#undef ENTRY
+};
+
+
+/* Outputs [first, end) of one axis of a task that a tap reaches inside the image; around it are zeros, whose products may
+ * be left out. */
+#define reached NAME(reached)
+typedef struct {
+    i64 first, end;
+} reached;
+
+/* How a task's rows are cut into tiles, and what these leave out. */
+#define tiling NAME(tiling)
+typedef struct {
+    const fc_conv *p;
+    const block *b;
+    reached *rows, *cols; /* [taps of h], [taps of w] */
+    reached all_rows, all_cols; /* that every tap reaches; empty where a tap of d reaches none */
+    i64 *ends, count;           /* the column behind each tile */
+    int exact;                  /* no padding is multiplied */
+    step_start *starts, *some;  /* of all steps, and of those of a tile at the edge */
+} tiling;
+
+/* What a tiling takes of a worker's scratch; `last`: it ends there. */
+static i64 NAME(tiling_bytes)(const fc_conv *p)
+{
+    const i64 ends = p->cols + p->rows * p->cols / MOST_PIXELS + 1;
+    return 2 * steps_of(p) * (i64)sizeof(step_start) + (p->h.taps + p->w.taps) * (i64)sizeof(reached) + ends * (i64)sizeof(i64);
+}
+
+static int NAME(in_depth)(const tiling *t, i64 tap)
+{
+    const fc_axis *const d = &t->p->d;
+    return !t->p->finite || d->source[(t->b->z + d->tap_offset[tap]) * d->stride + d->phase[d->tap_phase[tap]]] >= 0;
+}
+
+/* What the taps of an axis reach of `count` outputs from `start` on; returns what all of them reach. */
+static reached NAME(reach)(const fc_axis *axis, i64 start, i64 count, int finite, reached *to)
+{
+    reached all = {0, count};
+    for (i64 tap = 0; tap < axis->taps; tap++) {
+        const i64 at = (start + axis->tap_offset[tap]) * axis->stride + axis->phase[axis->tap_phase[tap]];
+        i64 first = 0, end = count;
+        while (finite && first < end && axis->source[at + first * axis->stride] < 0) first++;
+        while (finite && first < end && axis->source[at + (end - 1) * axis->stride] < 0) end--;
+        to[tap] = (reached){first, end};
+        if (all.first < first) all.first = first;
+        all.end = least(all.end, end);
+    }
+    return all;
+}
+
+/* The part of columns x to x + q that a tap has to be multiplied for, in `part`; returns the number of columns, 0: none.
+ * `exact` is cleared if there is padding among them. */
+static i64 NAME(columns_left)(reached r, i64 x, i64 q, i64 *part, int *exact)
+{
+    const i64 left = r.first - x, right = x + q - r.end, most = left > right ? left : right;
+    *part = 0;
+    if (r.first >= r.end || most >= q) return 0;
+    if (most <= 0) return q;
+    if (most > LEAVES || (left > 0 && right > 0)) *exact = 0;
+    *part = (left > right ? LEFT : RIGHT) + least(most, LEAVES) - 1;
+    return q - least(most, LEAVES);
+}
+
+/* Cut a row evenly into the fewest tiles; `at_edges`: each part of it over which the same taps reach. Returns the steps that
+ * it takes, in columns; narrow tiles take longer than their columns. */
+static i64 NAME(cut_row)(tiling *t, i64 cols, int at_edges)
+{
+    i64 cost = 0, part;
+    t->count = 0;
+    t->exact = 1;
+    for (i64 x = 0, end; x < cols; x = end) {
+        end = cols;
+        for (i64 tap = 0; at_edges && tap < t->p->w.taps; tap++) {
+            if (t->cols[tap].first > x) end = least(end, t->cols[tap].first);
+            if (t->cols[tap].end > x) end = least(end, t->cols[tap].end);
+        }
+        const i64 tiles = (end - x + MOST_PIXELS - 1) / MOST_PIXELS;
+        for (i64 i = 1, from = x; i <= tiles; from = t->ends[t->count++], i++) {
+            t->ends[t->count] = x + (end - x) * i / tiles;
+            for (i64 tap = 0; tap < t->p->w.taps; tap++) {
+                const i64 columns = NAME(columns_left)(t->cols[tap], from, t->ends[t->count] - from, &part, &t->exact);
+                if (columns) cost += columns > LEAST_COLUMNS ? columns : LEAST_COLUMNS;
+            }
+        }
+    }
+    return cost;
+}
+
+/* The tiling of a task whose starts are filled; `joined`: all rows as one, with nothing around them. */
+static void NAME(cut_task)(tiling *t, const block *b, i64 rows, i64 cols, int joined)
+{
+    const fc_conv *const p = t->p;
+    const int finite = p->finite && !joined;
+    t->b = b;
+    t->all_rows = NAME(reach)(&p->h, b->y0, rows, finite, t->rows);
+    t->all_cols = NAME(reach)(&p->w, b->x0, cols, finite, t->cols);
+    for (i64 tap = 0; tap < p->d.taps; tap++)
+        if (!NAME(in_depth)(t, tap)) t->all_rows.end = 0;
+    const i64 even = NAME(cut_row)(t, cols, 0);
+    if ((t->all_cols.first > 0 || t->all_cols.end < cols) && NAME(cut_row)(t, cols, 1) >= even) NAME(cut_row)(t, cols, 0);
+}
+
+/* The steps of a tile of `high` rows of q pixels; `all`: those of a tile that all taps reach. */
+static const steps *NAME(tile_steps)(const tiling *t, const steps *all, steps *some, i64 y, i64 x, i64 high, i64 q)
+{
+    const fc_conv *const p = t->p;
+    if (y >= t->all_rows.first && y + high <= t->all_rows.end && x >= t->all_cols.first && x + q <= t->all_cols.end)
+        return all;
+    const i64 each = steps_of(p) / taps_of(p);
+    const step_start *from = t->starts;
+    step_start *to = t->some;
+    for (i64 r = 0; r < p->d.taps; r++)
+        for (i64 i = 0; i < p->h.taps; i++) {
+            const reached rows = t->rows[i];
+            const int upper = y >= rows.first && y < rows.end, lower = high == 2 && y + 1 >= rows.first && y + 1 < rows.end;
+            const i64 row_part = high == 1 || (upper && lower) ? 0 : upper ? UPPER : LOWER;
+            const int none = (!upper && !lower) || !NAME(in_depth)(t, r);
+            for (i64 j = 0; j < p->w.taps; j++, from += each) {
+                i64 part;
+                int exact;
+                if (none || !NAME(columns_left)(t->cols[j], x, q, &part, &exact)) continue;
+                for (i64 c = 0; c < each; c++) *to++ = (step_start){from[c].a, from[c].b, row_part + part};
+            }
+        }
+    *some = *all;
+    some->start = t->some;
+    some->taps = to - t->some;
+    return some;
+}
