@@ -61,6 +61,18 @@ class Axis:
         first = int(inside[0]) if inside.size else 0
         return first if np.array_equal(self.source[inside], inside - first) else -1
 
+    @property
+    def inside(self) -> float:
+        """Share of the products that are not with a padding of zeros."""
+        size, before = int(np.count_nonzero(self.source >= 0)), self.before
+        if before < 0 or size == self.source.size:
+            return 1.0
+        starts = [before - self.tap_position(tap) for tap in range(self.taps)]
+        reached = (
+            min(-(-(start + size) // self.stride), self.out) - max(-(-start // self.stride), 0) for start in starts
+        )
+        return sum(max(count, 0) for count in reached) / max(self.taps * self.out, 1)
+
     def tap_position(self, tap: int) -> int:
         """Padded position that output 0 reads for a tap."""
         return self.stride * self.tap_offset[tap] + self.phases[self.tap_phase[tap]]

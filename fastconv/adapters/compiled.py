@@ -15,7 +15,7 @@ from fastconv.spec import Epilogue, Problem
 class Weights:
     """What `prepare` makes, for one instruction set: packed weights, the plain ones where the kernel reads them.
 
-    ``finite``: none of them is an infinity or NaN, as far as that was looked at, so that a padding of zeros adds nothing.
+    ``finite``: all of them are known to be finite, so that a padding of zeros adds nothing.
     """
 
     isa: str

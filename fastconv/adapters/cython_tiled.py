@@ -156,5 +156,6 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     speed = min(1.0, per_tile * min(vectors, 2) / tuning.LEAST_SUMS)
     store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED
     repacked = tuning.PACK_WEIGHTS * terms * vector * borrow
-    channels = vectors * (rows * cols * (terms / speed + store) + repacked)
+    inside = math.prod(axis.inside for axis in low.axes)
+    channels = vectors * (rows * cols * (terms * inside / speed + store) + repacked)
     return "channels" if channels < pixels else "pixels"

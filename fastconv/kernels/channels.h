@@ -30,7 +30,8 @@ static i64 NAME(channels_scratch)(const fc_conv *p)
 typedef struct {
     const fc_conv *p;
     block b;
-    i64 rows, cols, width; /* of the outputs, perhaps all rows as one; of a row of pixels */
+    i64 rows, cols; /* of the outputs, perhaps all rows as one */
+    i64 row, col;   /* from one output's pixel to that below it and beside it, in elements */
     steps s;
     tiling t;
     const T *pixels;
@@ -155,7 +156,7 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
     i64 touched = 0;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
         const i64 y1 = least(y0 + 2, k->rows);
-        if (k->fetch) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 + p->h.reach : 0, y0 + 4 + p->h.reach);
+        if (k->fetch) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 4);
         for (i64 i = 0, x = 0; i < k->t.count; x = k->t.ends[i++]) {
             const i64 q = k->t.ends[i] - x, pair = q >= LEAST_PAIR && 2 * q <= MOST_PIXELS && y1 - y0 == 2, high = 1 + pair;
             for (i64 y = y0; y < y1; y += high) {
@@ -163,7 +164,7 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
                 const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
                 const i64 ahead = touched < wanted;
                 if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
-                NAME(tiles)[nv - 1][high][q](weights, k->pixels + y * k->width + x, k->width, s, c, !first,
+                NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s, c, !first,
                                              ahead ? next + touched : (const char *)weights, ahead * 64);
                 touched += s->taps * s->channels * 64;
                 if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
@@ -173,13 +174,15 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
     }
 }
 
-/* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, and the rows of a task
- * spread over all sets of a cache, whatever the distance between channels. */
-static int NAME(near)(const fc_conv *p, i64 rows)
+/* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, what it spans is hardly more
+ * than what a strip would take, and spreads over all sets of a cache, whatever the distance between channels. */
+static int NAME(near)(const fc_conv *p, const block *b)
 {
-    const i64 channel = p->x_stride[1], used = (rows + p->h.reach) * p->x_stride[3];
-    return p->finite && p->h.stride == 1 && p->w.stride == 1 && p->x_stride[4] == sizeof(T) && p->d.before >= 0
-           && p->h.before >= 0 && p->w.before >= 0 && (channel & -channel) <= used;
+    const i64 channel = p->x_stride[1], row = p->x_stride[3];
+    const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
+    const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
+    return p->finite && p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && p->d.before >= 0 && p->h.before >= 0
+           && p->w.before >= 0 && (channel & -channel) <= rows * row && rows * cols <= packed * 3 / 2 + 16;
 }
 
 /* One block of outputs; see pixels_task. */
@@ -203,8 +206,9 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                        && (!p->in_place || p->x_stride[3] == b.cols * item);
     if (joined) k.cols *= k.rows, k.rows = 1;
     NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
-    const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, b.rows));
-    k.width = in_place ? p->x_stride[3] / item : b.cols + p->w.reach;
+    const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, &b));
+    k.row = in_place ? p->h.stride * p->x_stride[3] / item : b.cols + p->w.reach;
+    k.col = in_place ? p->w.stride : 1;
 
     for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
         h1 = least(h0 + p->held, p->icg);
@@ -218,11 +222,11 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
             for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
                 const i64 channels = least(p->ic_block, h1 - c0);
                 k.s = (steps){.start = starts, .b_channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p)};
-                NAME(fill_steps)(p, &k.s, starts, &b, channels, k.width, in_place, 0);
+                NAME(fill_steps)(p, &k.s, starts, &b, channels, in_place, 0);
                 k.pixels = strip + (c0 - h0) * NAME(plane_pitch)(p);
                 if (in_place)
-                    k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 - p->h.before) * p->x_stride[3]
-                                           + (b.x0 - p->w.before) * item);
+                    k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 * p->h.stride - p->h.before) * p->x_stride[3]
+                                           + (b.x0 * p->w.stride - p->w.before) * item);
                 k.fetch = in_place && !joined && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
                 const T *weights = packed;
                 i64 lanes;

@@ -135,6 +135,12 @@ static i64 tap_row(const fc_conv *p, i64 rows, i64 i)
     return in_bands(p) ? i * rows : p->h.tap_phase[i] * (rows + p->h.reach) + p->h.tap_offset[i];
 }
 
+/* The padded position that a tap of output 0 reads. */
+static i64 tap_at(const fc_axis *axis, i64 tap)
+{
+    return axis->tap_offset[tap] * axis->stride + axis->phase[axis->tap_phase[tap]];
+}
+
 /* The padded position of row i of a strip that begins with row y0 of the outputs. */
 static i64 padded_row(const fc_conv *p, i64 rows, i64 y0, i64 i)
 {

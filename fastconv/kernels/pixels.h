@@ -59,14 +59,27 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
         else
             product(a, pixels, &s, tile, nv * VL, 0);
         if (direct && !finish) continue;
-        for (i64 i = new; i < valid; i++)
-            for (const segment *v = segments; v < segments + pieces; v++)
-                NAME(store)(to + i * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4], out_stride[4],
-                            direct ? NULL : tile + i * nv * VL + v->from, v->length, &k->end, group + first + i,
+        for (const segment *v = segments; v < segments + pieces; v++) {
+            char *const at = to + new * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4];
+            const T *sums = tile + new * nv * VL + v->from;
+            run_end end = k->end;
+            if (k->unit) {
+                const int relu = end.last && end.activation == FC_RELU && !k->residual;
+                const T *const bias = end.last && end.bias ? end.bias + group + first + new : NULL;
+                NAME(store_rows)(at, out_stride[1], direct ? (const T *)at : sums, direct ? out_stride[1] / (i64)sizeof(T) : nv * VL,
+                                 valid - new, v->length, !direct && !end.first, bias, relu);
+                if (!end.last || !(k->residual || (end.activation && !relu))) continue;
+                sums = NULL;
+                end.bias = NULL;
+            }
+            for (i64 i = new; i < valid; i++)
+                NAME(store)(at + (i - new) * out_stride[1], out_stride[4], sums ? sums + (i - new) * nv * VL : NULL, v->length,
+                            &end, group + first + i,
                             k->residual ? k->residual + (first + i) * add_stride[1] + v->row * add_stride[3]
                                               + v->col * add_stride[4]
                                         : NULL,
                             add_stride[4]);
+        }
     }
 }
 
@@ -121,7 +134,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
             k.s.a_row = p->weight_stride[0] / (i64)sizeof(T);
             k.s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
         }
-        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.width, k.shape.in_place, !p->packed);
+        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.in_place, !p->packed);
         k.end.first = k.c0 == 0;
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);

@@ -47,8 +47,8 @@ static inline __attribute__((always_inline)) void NAME(store_run)(
         EACH OUT = sums[i];
     else if (sums)
         EACH OUT += sums[i];
+    if (end->last && end->bias) EACH OUT += bias;
     if (!end->last) return;
-    if (end->bias) EACH OUT += bias;
     if (residual) EACH OUT += *(const T *)(residual + i * residual_step);
     ACTIVATE(EACH, OUT, end->activation, end->parameter)
 #undef EACH
@@ -63,6 +63,33 @@ static void NAME(store)(char *out, i64 step, const T *sums, i64 length, const ru
         NAME(store_run)(out, sizeof(T), sums, length, end, bias, residual, residual_step);
     else
         NAME(store_run)(out, step, sums, length, end, bias, residual, residual_step);
+}
+
+/* Rows of sums, `pitch` apart, to rows of `out` whose pixels follow each other, with bias and `relu`. */
+static void NAME(store_rows)(char *out, i64 out_step, const T *sums, i64 pitch, i64 rows, i64 length, int add, const T *bias,
+                             int relu)
+{
+    const i64 whole = length / VL * VL, rest = length - whole;
+    for (i64 row = 0; row < rows; row++, out += out_step, sums += pitch) {
+        const vec shift = (bias ? bias[row] : -(T)0) - (vec){0}; /* -0 changes no bit */
+        T *const to = (T *)out;
+#define FINISH(V)                                                             \
+        V += shift;                                                           \
+        if (relu) V = (vec)((lane_index)V & ~(lane_index)(V < (vec){0}));
+        for (i64 i = 0; i < whole; i += VL) {
+            vec v = *(const loose_vec *)(sums + i);
+            if (add) v += *(const loose_vec *)(to + i);
+            FINISH(v)
+            *(loose_vec *)(to + i) = v;
+        }
+        if (rest) {
+            vec v = NAME(load_lanes)(sums + whole, rest);
+            if (add) v += NAME(load_lanes)(to + whole, rest);
+            FINISH(v)
+            NAME(store_lanes)(to + whole, v, rest);
+        }
+#undef FINISH
+    }
 }
 
 /* A piece of a panel that lies in one piece in `out`. */

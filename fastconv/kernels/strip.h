@@ -121,29 +121,30 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
 
-/* In place of packing: touch rows [i, end) of those that a task reads of x, so that they are in L2 when they are read. */
-static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, const block *b, i64 i, i64 end)
+/* In place of packing: touch the rows of x that outputs [y, end) of a task read, but for those that outputs before y read, too. */
+static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, const block *b, i64 y, i64 end)
 {
-    const i64 *const step = p->x_stride;
-    const i64 top = b->y0 - p->h.before, left = b->x0 > p->w.before ? b->x0 - p->w.before : 0;
-    const i64 bytes = (b->cols + p->w.reach) * step[4];
-    end = least(end, p->h.source_len - p->h.before - top);
-    if (top + i < 0) i = -top;
+    const i64 *const step = p->x_stride, high = (p->h.reach + 1) * p->h.stride, wide = (p->w.reach + 1) * p->w.stride;
+    const i64 top = b->y0 * p->h.stride - p->h.before, left = b->x0 * p->w.stride - p->w.before;
+    const i64 row = y ? top + (y - 1) * p->h.stride + high : top, last = top + (end - 1) * p->h.stride + high;
+    const i64 first = left > 0 ? left : 0, bytes = (left + (b->cols - 1) * p->w.stride + wide - first) * step[4];
     for (i64 r = 0; r < p->d.taps; r++) {
         const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
-        const char *const from = x + depth * step[2] + top * step[3] + left * step[4];
         for (i64 c = 0; c < channels && depth >= 0; c++)
-            for (i64 y = i; y < end; y++)
-                for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(from + c * step[1] + y * step[3] + at, 0, 2);
+            for (i64 i = row > 0 ? row : 0; i < least(last, p->h.source_len - p->h.before); i++) {
+                const char *const from = x + c * step[1] + depth * step[2] + i * step[3] + first * step[4];
+                for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+            }
     }
 }
 
 /* Where each step of a micro-kernel starts: in the strip (or in x itself), and in weights that lie `plain` or, in lanes of
  * channels, packed; `s` has the distances between channels. Few channels become steps of their own, see steps_of. */
-static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const block *b, i64 channels, i64 width,
+static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const block *b, i64 channels,
                              int in_place, int plain)
 {
     const i64 *const ws = p->weight_stride, item = sizeof(T), height = strip_rows(p, b->rows);
+    const i64 width = b->cols + p->w.reach;
     const i64 each = steps_of(p) / taps_of(p);
     i64 t = 0;
     for (i64 r = 0; r < p->d.taps; r++)
@@ -153,8 +154,7 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
                 i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
                 if (in_place) {
                     const i64 z = (b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
-                    at = (p->d.source[z] * p->x_stride[2] + p->h.tap_offset[i] * p->x_stride[3]) / item
-                         + p->w.tap_offset[j];
+                    at = (p->d.source[z] * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]) / item + tap_at(&p->w, j);
                 }
                 const i64 weight = (r * ws[2] + i * ws[3] + j * ws[4]) / item;
                 for (i64 c = 0; c < each; c++, t++)

@@ -3,7 +3,7 @@
 
 #define LANES (2 * VL) /* output channels of a full block */
 
-#define STEPS(R, Q, NV, ROW0, ROW1, COL0, COL1)                                                                \
+#define STEPS(R, Q, NV, COL, ROW0, ROW1, COL0, COL1)                                                                \
     for (i64 k = 0; k < channels; k++) {                                                                       \
         vec av[NV];                                                                                            \
         _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) av[j] = *(const loose_vec *)(ap + j * VL);        \
@@ -11,26 +11,26 @@
         _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                           \
             _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++)                                               \
                 if (i / (Q) >= (ROW0) && i / (Q) < (ROW1) && i % (Q) >= (COL0) && i % (Q) < (COL1))            \
-                    acc[i][j] += av[j] * bp[i / (Q) * b_row + i % (Q)];                                        \
+                    acc[i][j] += av[j] * bp[i / (Q) * b_row + i % (Q) * (COL)];                                       \
         ap += NV * VL;                                                                                         \
         bp += b_channel;                                                                                       \
         ahead += ahead_step;                                                                                   \
     }
 
 /* Parts PART.. of rows ROW0 to ROW1; with fewer columns than are left out nothing remains of the loops. */
-#define PARTS_OF_ROWS(R, Q, NV, PART, ROW0, ROW1)                                         \
-    case (PART): STEPS(R, Q, NV, ROW0, ROW1, 0, Q) break;                                 \
-    case (PART) + LEFT: STEPS(R, Q, NV, ROW0, ROW1, 1, Q) break;                          \
-    case (PART) + LEFT + 1: STEPS(R, Q, NV, ROW0, ROW1, 2, Q) break;                      \
-    case (PART) + RIGHT: STEPS(R, Q, NV, ROW0, ROW1, 0, (Q) - 1) break;                   \
-    case (PART) + RIGHT + 1: STEPS(R, Q, NV, ROW0, ROW1, 0, (Q) - 2) break;
+#define PARTS_OF_ROWS(R, Q, NV, COL, PART, ROW0, ROW1)                                         \
+    case (PART): STEPS(R, Q, NV, COL, ROW0, ROW1, 0, Q) break;                                 \
+    case (PART) + LEFT: STEPS(R, Q, NV, COL, ROW0, ROW1, 1, Q) break;                          \
+    case (PART) + LEFT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 2, Q) break;                      \
+    case (PART) + RIGHT: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 1) break;                   \
+    case (PART) + RIGHT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 2) break;
 
 /* The micro-kernel, R rows of Q pixels by NV vectors of channels:
  *   c[i][j] (+)= sum over steps t, channels k of
- *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + (i / Q) * b_row + i % Q]
+ *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
  * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
  * bits. Touches `ahead`, too, a line a step, for the next block's weights. */
-#define TILE_BODY(R, Q, NV)                                                                                    \
+#define TILE_BODY(R, Q, NV, COL)                                                                               \
     const i64 channels = s->channels, b_channel = s->b_channel;                                                \
     vec acc[(R) * (Q)][NV];                                                                                    \
     _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
@@ -38,11 +38,11 @@
     for (i64 t = 0; t < s->taps; t++) {                                                                        \
         const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                                  \
         if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                                  \
-            PARTS_OF_ROWS(R, Q, NV, 0, 0, R)                                                                      \
+            PARTS_OF_ROWS(R, Q, NV, COL, 0, 0, R)                                                                      \
         }                                                                                                      \
         else switch (s->start[t].part) {                                                                       \
-            PARTS_OF_ROWS(R, Q, NV, UPPER, 0, (R) - 1)                                                            \
-            PARTS_OF_ROWS(R, Q, NV, LOWER, 1, R)                                                                  \
+            PARTS_OF_ROWS(R, Q, NV, COL, UPPER, 0, (R) - 1)                                                            \
+            PARTS_OF_ROWS(R, Q, NV, COL, LOWER, 1, R)                                                                  \
         }                                                                                                      \
     }                                                                                                          \
     _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
@@ -54,32 +54,29 @@
                 *to = acc[i][j];                                                                               \
         }
 
-#define TILE(R, Q)                                                                                     \
-    static void NAME(tile_##R##x##Q##x1)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
-                                         const char *ahead, i64 ahead_step)                            \
-    {                                                                                                  \
-        (void)b_row;                                                                                   \
-        TILE_BODY(R, Q, 1)                                                                             \
-    }                                                                                                  \
-    static void NAME(tile_##R##x##Q##x2)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
-                                         const char *ahead, i64 ahead_step)                            \
-    {                                                                                                  \
-        (void)b_row;                                                                                   \
-        TILE_BODY(R, Q, 2)                                                                             \
+#define TILE_OF(R, Q, NV, COL)                                                                                 \
+    static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c,   \
+                                                    int add, const char *ahead, i64 ahead_step)                \
+    {                                                                                                          \
+        (void)b_row;                                                                                           \
+        TILE_BODY(R, Q, NV, COL)                                                                               \
     }
+#define TILE(R, Q) TILE_OF(R, Q, 1, 1) TILE_OF(R, Q, 2, 1) TILE_OF(R, Q, 1, 2) TILE_OF(R, Q, 2, 2)
 TILES(TILE)
 #undef TILE
+#undef TILE_OF
 
 #define tile_fn NAME(tile_fn)
 typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64);
 
-/* tiles[vectors - 1][rows][pixels of a row] */
-static const tile_fn NAME(tiles)[2][3][MOST_PIXELS + 1] = {
-#define ENTRY(R, Q) [0][R][Q] = NAME(tile_##R##x##Q##x1), [1][R][Q] = NAME(tile_##R##x##Q##x2),
+/* tiles[elements between pixels of a row - 1][vectors - 1][rows][pixels of a row] */
+static const tile_fn NAME(tiles)[2][2][3][MOST_PIXELS + 1] = {
+#define ENTRY(R, Q) \
+    [0][0][R][Q] = NAME(tile_##R##x##Q##x1s1), [0][1][R][Q] = NAME(tile_##R##x##Q##x2s1), \
+    [1][0][R][Q] = NAME(tile_##R##x##Q##x1s2), [1][1][R][Q] = NAME(tile_##R##x##Q##x2s2),
     TILES(ENTRY)
 #undef ENTRY
 };
-
 
 /* Outputs [first, end) of one axis of a task that a tap reaches inside the image; around it are zeros, whose products may
  * be left out. */
