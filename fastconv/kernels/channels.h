@@ -158,7 +158,7 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
         const i64 y1 = least(y0 + 2, k->rows);
         if (k->fetch) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 4);
         for (i64 i = 0, x = 0; i < k->t.count; x = k->t.ends[i++]) {
-            const i64 q = k->t.ends[i] - x, pair = q >= LEAST_PAIR && 2 * q <= MOST_PIXELS && y1 - y0 == 2, high = 1 + pair;
+            const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
             for (i64 y = y0; y < y1; y += high) {
                 steps some;
                 const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
@@ -175,14 +175,15 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
 }
 
 /* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, what it spans is hardly more
- * than what a strip would take, and spreads over all sets of a cache, whatever the distance between channels. */
+ * than what a strip would take, and spreads over all sets of L2, whatever the distance between channels; for narrow tiles,
+ * which read a line every few cycles, over sets of L1, too. */
 static int NAME(near)(const fc_conv *p, const block *b)
 {
     const i64 channel = p->x_stride[1], row = p->x_stride[3];
     const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
     const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
     return p->finite && p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && p->d.before >= 0 && p->h.before >= 0
-           && p->w.before >= 0 && (channel & -channel) <= rows * row && rows * cols <= packed * 3 / 2 + 16;
+           && p->w.before >= 0 && (channel & -channel) <= least(rows * row, MOST_SPAN) && rows * cols <= packed * 3 / 2 + 16;
 }
 
 /* One block of outputs; see pixels_task. */

@@ -56,15 +56,18 @@ static i64 widest_panel(i64 mr)
 #if WIDE
 #define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
     X(1, 13) X(1, 14) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
-enum { MOST_PIXELS = 14, LEAST_PAIR = 2, LEAST_COLUMNS = 5 };
+enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16 };
 #else
 #define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(2, 2) X(2, 3)
-enum { MOST_PIXELS = 6, LEAST_PAIR = 2, LEAST_COLUMNS = 3 };
+enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11 };
 #endif
+#define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
 enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
+
+enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
 enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while they are transformed back */

@@ -93,6 +93,7 @@ typedef struct {
     reached *rows, *cols; /* [taps of h], [taps of w] */
     reached all_rows, all_cols; /* that every tap reaches; empty where a tap of d reaches none */
     i64 *ends, count;           /* the column behind each tile */
+    int rows_paired;            /* there are two rows for tiles of two */
     int exact;                  /* no padding is multiplied */
     step_start *starts, *some;  /* of all steps, and of those of a tile at the edge */
 } tiling;
@@ -139,25 +140,29 @@ static i64 NAME(columns_left)(reached r, i64 x, i64 q, i64 *part, int *exact)
     return q - least(most, LEAVES);
 }
 
-/* Cut a row evenly into the fewest tiles; `at_edges`: each part of it over which the same taps reach. Returns the steps that
- * it takes, in columns; narrow tiles take longer than their columns. */
-static i64 NAME(cut_row)(tiling *t, i64 cols, int at_edges)
+/* How a row is cut: evenly into the fewest tiles; into full ones and a rest; or evenly each part of it over which the same
+ * taps reach. Returns the time that it takes, in half multiply-adds of two vectors: a tile's step takes one beyond its
+ * sums, and four at least, the latency of a multiply-add. */
+static i64 NAME(cut_row)(tiling *t, i64 cols, int how)
 {
     i64 cost = 0, part;
     t->count = 0;
     t->exact = 1;
     for (i64 x = 0, end; x < cols; x = end) {
         end = cols;
-        for (i64 tap = 0; at_edges && tap < t->p->w.taps; tap++) {
+        for (i64 tap = 0; how == AT_EDGES && tap < t->p->w.taps; tap++) {
             if (t->cols[tap].first > x) end = least(end, t->cols[tap].first);
             if (t->cols[tap].end > x) end = least(end, t->cols[tap].end);
         }
         const i64 tiles = (end - x + MOST_PIXELS - 1) / MOST_PIXELS;
-        for (i64 i = 1, from = x; i <= tiles; from = t->ends[t->count++], i++) {
-            t->ends[t->count] = x + (end - x) * i / tiles;
+        for (i64 i = 1, from = x, q; i <= tiles; from += q, i++) {
+            q = how == FULL ? least(MOST_PIXELS, end - from) : x + (end - x) * i / tiles - from;
+            t->ends[t->count++] = from + q;
+            const int paired = t->rows_paired && PAIRED(q);
             for (i64 tap = 0; tap < t->p->w.taps; tap++) {
-                const i64 columns = NAME(columns_left)(t->cols[tap], from, t->ends[t->count] - from, &part, &t->exact);
-                if (columns) cost += columns > LEAST_COLUMNS ? columns : LEAST_COLUMNS;
+                const i64 columns = NAME(columns_left)(t->cols[tap], from, q, &part, &t->exact);
+                const i64 time = 2 * columns + (paired ? 1 : 2), latency = paired ? 4 : 8;
+                if (columns) cost += time > latency ? time : latency;
             }
         }
     }
@@ -170,12 +175,19 @@ static void NAME(cut_task)(tiling *t, const block *b, i64 rows, i64 cols, int jo
     const fc_conv *const p = t->p;
     const int finite = p->finite && !joined;
     t->b = b;
+    t->rows_paired = rows > 1;
     t->all_rows = NAME(reach)(&p->h, b->y0, rows, finite, t->rows);
     t->all_cols = NAME(reach)(&p->w, b->x0, cols, finite, t->cols);
     for (i64 tap = 0; tap < p->d.taps; tap++)
         if (!NAME(in_depth)(t, tap)) t->all_rows.end = 0;
-    const i64 even = NAME(cut_row)(t, cols, 0);
-    if ((t->all_cols.first > 0 || t->all_cols.end < cols) && NAME(cut_row)(t, cols, 1) >= even) NAME(cut_row)(t, cols, 0);
+    i64 best = NAME(cut_row)(t, cols, EVENLY);
+    int how = EVENLY, last = EVENLY;
+    for (int other = FULL; other <= AT_EDGES; other++) {
+        if (other == AT_EDGES && t->all_cols.first == 0 && t->all_cols.end == cols) break;
+        const i64 time = NAME(cut_row)(t, cols, last = other);
+        if (time < best) best = time, how = other;
+    }
+    if (how != last) NAME(cut_row)(t, cols, how);
 }
 
 /* The steps of a tile of `high` rows of q pixels; `all`: those of a tile that all taps reach. */
