@@ -40,7 +40,8 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
     const product_fn product = NAME(products)[!k->weights][mr][nv];
     const T *const pixels = k->pixels + run * k->shape.width + start;
 
-    for (i64 o = k->b.o0; o < k->b.o1; o += mr) {
+    i64 ahead = nv; /* vectors from here: the next panel, which the first register blocks fetch */
+    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < 2 * nv ? ahead + 1 : 0) {
         /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
          * new is stored. */
         const i64 first = k->weights ? least(o, p->ocg - mr) : o, new = o - first, valid = least(mr, p->ocg - first);
@@ -55,9 +56,9 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
                                    + segments[0].col * (i64)sizeof(T) + at, 1);
         if (direct)
             product(a, pixels, &s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
-                    out_stride[1] / (i64)sizeof(T), !k->end.first);
+                    out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL);
         else
-            product(a, pixels, &s, tile, nv * VL, 0);
+            product(a, pixels, &s, tile, nv * VL, 0, ahead * VL);
         if (direct && !finish) continue;
         for (const segment *v = segments; v < segments + pieces; v++) {
             char *const at = to + new * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4];

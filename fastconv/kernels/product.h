@@ -14,7 +14,7 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
  *                         a[start[t].a + k * a_channel + i * a_row] * b[start[t].b + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
  * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
- * start[t].a = t * channels * a_channel: one stream. */
+ * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads. */
 #define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
     for (int i = 0; i < MR; i++)                                                                    \
@@ -24,6 +24,7 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
         A_TAP;                                                                                      \
         for (i64 k = 0; k < s->channels; k++) {                                                     \
             vec bv[NV];                                                                             \
+            __builtin_prefetch(bp + ahead, 0, 2);                                                   \
             _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
             _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                    \
                 _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i * (A_ROW)]; \
@@ -41,13 +42,13 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
         }
 
 #define PRODUCT(MR, NV)                                                                                      \
-    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
+    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead) \
     {                                                                                                        \
         const i64 a_channel = s->a_channel;                                                                  \
         const T *ap = a;                                                                                     \
         PRODUCT_BODY(MR, NV, 1, )                                                                            \
     }                                                                                                        \
-    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add) \
+    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead) \
     {                                                                                                        \
         const i64 a_row = s->a_row, a_channel = s->a_channel;                                                \
         const T *ap;                                                                                         \
@@ -57,7 +58,7 @@ BLOCKS(PRODUCT)
 #undef PRODUCT
 
 #define product_fn NAME(product_fn)
-typedef void (*product_fn)(const T *, const T *, const steps *, T *, i64, int);
+typedef void (*product_fn)(const T *, const T *, const steps *, T *, i64, int, i64);
 
 /* product[packed][MR][NV] */
 static const product_fn NAME(products)[2][MOST_ROWS + 1][MOST_VECTORS + 1] = {

@@ -151,7 +151,7 @@ static void NAME(multiply_tiles)(const tiles_work *k, i64 square, i64 q, i64 nv,
             T *const c = k->products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes;
             for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
                 const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, k->pitch, &none};
-                product(a + c0 * mr, k->transformed + (e * p->icg + c0) * k->pitch + q, &s, c, lanes, c0 > 0);
+                product(a + c0 * mr, k->transformed + (e * p->icg + c0) * k->pitch + q, &s, c, lanes, c0 > 0, 0);
             }
         }
 }
