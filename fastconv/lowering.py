@@ -110,11 +110,12 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """How the output is cut into tasks: blocks of ``rows`` x ``cols`` pixels, ``oc_step`` channels each."""
+    """How the output is cut into tasks: ``rows`` x ``cols`` pixels, ``oc_step`` channels each, ``groups`` groups."""
 
     rows: int
     cols: int
     oc_step: int
+    groups: int = 1
 
 
 def source_table(size: int, padding: Pair, mode: str, length: int | None = None) -> np.ndarray:

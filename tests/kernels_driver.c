@@ -57,9 +57,9 @@ int main(int argc, char **argv)
 
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
-    i64 borrowed, channels;
-    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
-                           &p.lane_unit, &borrowed, &channels, &p.m,    &p.out_h, &p.out_w};
+    i64 borrowed, kind_of_lanes;
+    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.g_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
+                           &p.lane_unit, &borrowed, &kind_of_lanes, &p.m,    &p.out_h, &p.out_w};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.borrowed = (int)borrowed;
     p.finite = (int)number();
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     p.weights = array(item, p.weight_stride, &bytes);
     p.bt = array(item, unused, &bytes);
     p.at = array(item, unused, &bytes);
-    const int algorithm = p.m ? FC_WINOGRAD : channels ? FC_CHANNELS : FC_PIXELS;
+    const int algorithm = p.m ? FC_WINOGRAD : (int)kind_of_lanes;
     p.scratch_bytes = isa->scratch[algorithm][kind](&p);
     p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
     fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);

@@ -65,7 +65,7 @@ class EmulatedLayer:
         winograd=None,
     ):
         self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
-        self.numbers = (ic_block, held, *blocks, borrowed, kind == "channels")
+        self.numbers = (ic_block, held, *blocks, borrowed, _compiled.KINDS.index(kind))
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or (0, 0, 0, None, None)
 

@@ -27,11 +27,13 @@ def isa(request):
 
 @pytest.fixture
 def force(monkeypatch):
-    """Take one kind of kernels wherever it can be taken; returns the function that says which."""
+    """Take one kind of kernels wherever it can be taken, or ('other') the chosen one; returns what says which."""
     chosen = cython_tiled._lanes
 
     def use(kind):
         def lanes(low, blocks, isa, item, *rest):
+            if kind == "other":
+                return chosen(low, blocks, isa, item, *rest)
             return "pixels" if blocks.unit < compiled.vector_lanes(isa, item) else kind
 
         monkeypatch.setattr(cython_tiled, "_lanes", lanes)
@@ -46,6 +48,7 @@ LAYERS = [
     "n2ic3ih9iw11oc20k3p1", "ic70ih14oc33k3p1", "n3ic9ih7oc64k3p1", "ic9ih4oc24k3p1", "ic5ih9iw1oc40k3kw1pt1pb1",
     "ic130ih7oc48k3p1", "ic8ih20iw23oc36k1", "ic300ih7oc20k1", "ic3ih30oc64k7s2p3", "ic16ih15iw17oc32k3s2p1",
     "g2ic12ih13oc40k3p1", "ic16ih16oc32k3p2dh2", "ic20ih9iw17oc40k5p2", "ic9ih6iw5oc40k7p3", "ic10ih33oc36k3p12d12",
+    "g9ic9ih13iw37oc9k3p1", "g5ic5ih30iw11oc10k5s2p2", "n2ih9iw150k7p3", "g3ic3id5ih6iw7oc3k3p1",
     "ic12ih3iw2oc33k3p4", "ic9id4ih7iw8oc40k3p1", "ic70ih9oc33p1", "ic4id5ih6iw9oc19kd3kh2kw2", "ic6iw70oc17k5p2s2",
     "ic65ih3iw29oc65k1", "ic9ih15iw29oc33k3s2p1", "ic12ih9oc40s2", "ic10ih31oc36k5s2p2d3",
 ]  # fmt: skip
@@ -53,7 +56,7 @@ LAYERS = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("text", LAYERS)
-def test_both_kinds_give_the_same_bits(isa, force, text, dtype):
+def test_all_kinds_give_the_same_bits(isa, force, text, dtype):
     spec = parse_layer(text)
     rng = np.random.default_rng(3)
     x, w = rng.standard_normal(spec.x_shape).astype(dtype), rng.standard_normal(spec.w_shape).astype(dtype)
@@ -61,7 +64,7 @@ def test_both_kinds_give_the_same_bits(isa, force, text, dtype):
     options = {"stride": spec.stride, "padding": spec.padding, "dilation": spec.dilation, "groups": spec.g}
     conv = (fastconv.conv1d, fastconv.conv2d, fastconv.conv3d)[spec.ndim - 1]
     expected, results = reference(x, w, bias, **options), []
-    for kind in ("pixels", "channels"):
+    for kind in ("pixels", "channels", "other"):
         force(kind)
         plan = fastconv.plan(w, x.shape, bias, backend="cython", **options)
         results += [plan(x), conv(x, w, bias, backend="cython", **options), plan(x, threads=3)]
@@ -120,11 +123,13 @@ def test_narrow_rows_put_channels_in_the_lanes_and_few_channels_pixels(rng):
     for text, kind in [
         ("ic256ih14oc256k3p1", "channels"),
         ("ic512ih7oc512k3p1", "channels"),
-        ("ih90iw160k3", "pixels"),
+        ("ic3ih90iw160oc16k3", "pixels"),
+        ("ih90iw160k3", "depthwise"),
+        ("g32ic32ih30oc32k3p1", "depthwise"),
     ]:
         spec = parse_layer(text)
         w = rng.standard_normal(spec.w_shape).astype("float32")
-        plan = fastconv.plan(w, spec.x_shape, padding=spec.padding, backend="cython")
+        plan = fastconv.plan(w, spec.x_shape, padding=spec.padding, groups=spec.g, backend="cython")
         plan(np.ones(spec.x_shape, "float32"))
         assert compiled.last_kernel().startswith(f"{kind}_")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def make_layer(
     """A layer in C: geometry, tasks and blocks; no weights."""
     return _compiled.Layer(
         isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        (tile.rows, tile.cols, tile.oc_step), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
+        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
         epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
 

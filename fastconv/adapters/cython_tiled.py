@@ -7,6 +7,7 @@ The adapter packs the weights, chooses what the lanes of a vector are, and hands
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -104,7 +105,12 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     kind = _lanes(low, blocks, isa, item, spec.channels_last, borrow, block)
     held = min(low.icg, block)
     pixels = strip_bytes() // (item * max(held, 1))
-    if kind == "pixels":
+    if kind == "depthwise":
+        tile = choose_tile(low, strip_bytes() // item, threads, low.ocg, _compiled.vector_lanes(isa, item), bands=True)
+        tasks = low.n * low.g * low.d.out * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
+        groups = min(low.g, max(tasks // (tuning.DEPTHWISE_TASKS * threads), 1))
+        tile = replace(tile, groups=groups)
+    elif kind == "pixels":
         tile = choose_tile(low, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
     else:
         if _halo(low, isa, tuning.TILES_HELD) * low.icg * item <= strip_bytes():
@@ -135,8 +141,9 @@ def _blocks(ocg: int, isa: str, item: int, borrow: bool) -> Blocks:
 
 
 def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool, borrow: bool, block: int) -> str:
-    """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
+    """'depthwise' for single channels; else 'pixels' or 'channels', whichever the geometry makes cheaper.
 
+    The same for every batch and number of threads.
     In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, and what storing
     the results takes.
     """
@@ -144,6 +151,8 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     least = _halo(low, isa) * min(low.icg, block)
     weights = min(low.icg, block) * low.taps * blocks.lanes
+    if low.icg == 1 and ocg <= tuning.DEPTHWISE_OUTPUTS:
+        return "depthwise"
     if blocks.unit < vector or least * item > strip_bytes() or borrow * weights * item > strip_bytes():
         return "pixels"
     width = cols if low.dense else cols + low.w.reach

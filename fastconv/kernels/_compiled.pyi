@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 
+KINDS: tuple[str, ...]
 ACTIVATIONS: tuple[str | None, ...]
 
 def isas_compiled() -> tuple[str, ...]: ...
@@ -26,7 +27,7 @@ class Layer:
         itemsize: int,
         sizes: tuple[int, int, int, int],
         axes: Sequence[Any],
-        tile: tuple[int, int, int],
+        tile: tuple[int, int, int, int],
         ic_block: int,
         held: int,
         kind: str,

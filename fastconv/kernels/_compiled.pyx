@@ -25,7 +25,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_conv:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
-        int64_t rows, cols, oc_step, ic_block, held, mr, lanes, lane_unit
+        int64_t rows, cols, oc_step, g_step, ic_block, held, mr, lanes, lane_unit
         int in_place
         const char *x
         int64_t x_stride[5]
@@ -56,8 +56,8 @@ cdef extern from "engine.h" nogil:
         const int *mr
         int64_t (*widest_panel)(int64_t)
         int most_pixels
-        task_fn task[3][2]
-        scratch_fn scratch[3][2]
+        task_fn task[4][2]
+        scratch_fn scratch[4][2]
         task_fn peak[2]
         task_fn stream
 
@@ -66,7 +66,7 @@ cdef extern from "engine.h" nogil:
         int64_t bytes, half, passes
 
     enum:
-        FC_PIXELS, FC_CHANNELS, FC_WINOGRAD
+        FC_WINOGRAD
 
     const fc_isa *const fc_isas[]
     int fc_isa_present(const fc_isa *isa)
@@ -86,6 +86,7 @@ cdef extern from *:
     int last_kernel_id
 
 
+KINDS = ("pixels", "channels", "depthwise")
 ACTIVATIONS = (None, "relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
 _kernel_names = []
 cdef object _ndarray = numpy.ndarray
@@ -228,9 +229,10 @@ cdef class Layer:
     """One lowered layer, ready to run on arrays of one element size with one instruction set.
 
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
-    of x are packed at a time. ``kind`` is what the lanes are, 'pixels' or 'channels', ``blocks`` (rows, lanes, unit): output channels of a register block of pixels, and of a block
-    of packed weights, whose last is rounded up to units; ``borrowed``: there will be no packed weights. ``winograd`` is
-    None or (m, out_h, out_w, bt, at) with float arrays of the layer's type.
+    of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
+    channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
+    ``borrowed``: there will be no packed weights. ``winograd`` is None or (m, out_h, out_w, bt, at) with float arrays of
+    the layer's type.
     """
 
     cdef fc_conv conv
@@ -243,7 +245,7 @@ cdef class Layer:
 
     def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, bint borrowed,
                  activation, double parameter, winograd=None):
-        cdef int algorithm = FC_PIXELS if kind == "pixels" else FC_CHANNELS
+        cdef int algorithm = KINDS.index(kind)
         self.found = _find(isa)
         self.kept = []
         memset(&self.conv, 0, sizeof(fc_conv))
@@ -251,7 +253,7 @@ cdef class Layer:
         self._axis(&self.conv.d, axes[0])
         self._axis(&self.conv.h, axes[1])
         self._axis(&self.conv.w, axes[2])
-        self.conv.rows, self.conv.cols, self.conv.oc_step = tile
+        self.conv.rows, self.conv.cols, self.conv.oc_step, self.conv.g_step = tile
         self.conv.ic_block = ic_block
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
@@ -259,7 +261,9 @@ cdef class Layer:
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter
         rows, vectors = self.conv.mr, self.found.widest_panel(self.conv.mr)
-        if kind == "channels":
+        if kind == "depthwise":
+            rows, vectors = 4, 4
+        elif kind == "channels":
             rows, vectors = self.found.most_pixels, 2
         if winograd is not None:
             self.conv.m, self.conv.out_h, self.conv.out_w, bt, at = winograd

@@ -44,7 +44,8 @@ int fc_isa_present(const fc_isa *isa)
 i64 fc_shifted_tasks(const fc_conv *p)
 {
     const i64 down = (p->h.out + p->rows - 1) / p->rows, across = (p->w.out + p->cols - 1) / p->cols;
-    return p->n * p->g * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
+    const i64 groups = (p->g + p->g_step - 1) / p->g_step;
+    return p->n * groups * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
 }
 
 /* ---- thread pool ----

@@ -14,8 +14,9 @@ enum fc_activation {
     FC_NONE, FC_RELU, FC_RELU6, FC_SILU, FC_GELU, FC_GELU_TANH, FC_HARDSWISH, FC_LEAKY_RELU
 };
 
-/* What the lanes of a vector are: neighbouring pixels of one output channel, or output channels of one pixel. */
-enum fc_algorithm { FC_PIXELS, FC_CHANNELS, FC_WINOGRAD, FC_ALGORITHMS };
+/* What the lanes of a vector are: neighbouring pixels of one output channel (depthwise: of one input channel, too), or output
+ * channels of one pixel. */
+enum fc_algorithm { FC_PIXELS, FC_CHANNELS, FC_DEPTHWISE, FC_WINOGRAD, FC_ALGORITHMS };
 
 /* One spatial axis of a lowered layer; see fastconv/lowering.py for the meaning of the tables. */
 typedef struct {
@@ -33,6 +34,7 @@ typedef struct {
     i64 n, g, icg, ocg;
     fc_axis d, h, w;
     i64 rows, cols, oc_step; /* a task: rows x cols outputs of one d-slice, oc_step channels */
+    i64 g_step;              /* of so many groups; 1 but for depthwise kernels */
     i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
     i64 held;                /* channels in the lanes: input channels packed at a time, all or a number of blocks */
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */

@@ -63,6 +63,17 @@ enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11 };
 #endif
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
 
+/* Rows by vectors of pixels of one channel: X(R, NV). Sums of one block, and one more, fit the registers. */
+#define DEPTHWISE(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) \
+    X(2, 6) DEPTHWISE_WIDE(X) X(4, 1) X(4, 2) X(4, 3)
+#if WIDE
+#define DEPTHWISE_WIDE(X) X(2, 7) X(2, 8) X(4, 4)
+enum { MOST_DEPTHWISE = 16 };
+#else
+#define DEPTHWISE_WIDE(X)
+enum { MOST_DEPTHWISE = 12 };
+#endif
+
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
 enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
@@ -97,7 +108,7 @@ typedef struct {
     const step_start *start;
 } steps;
 
-/* A task: one d-slice z of image n and group g, rows x cols outputs (or tiles) from (y0, x0), channels [o0, o1). */
+/* A task: one d-slice z of image n and group g (depthwise: and those behind it), rows x cols outputs (or tiles) from (y0, x0), channels [o0, o1). */
 typedef struct {
     i64 n, g, z, y0, x0, rows, cols, o0, o1;
 } block;
@@ -111,8 +122,9 @@ static block block_of(const fc_conv *p, i64 task)
     b.x0 = (task /= splits) % across * p->cols;
     b.y0 = (task /= across) % down * p->rows;
     b.z = (task /= down) % p->d.out;
-    b.g = (task /= p->d.out) % p->g;
-    b.n = task / p->g;
+    const i64 groups = (p->g + p->g_step - 1) / p->g_step;
+    b.g = (task /= p->d.out) % groups * p->g_step;
+    b.n = task / groups;
     b.o1 = least(b.o0 + p->oc_step, p->ocg);
     b.cols = least(p->cols, p->w.out - b.x0);
     b.rows = least(p->rows, p->h.out - b.y0);
@@ -183,6 +195,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "strip.h"
 #include "pixels.h"
 #include "channels.h"
+#include "depthwise.h"
 #include "winograd.h"
 #include "stream.h"
 #undef T
@@ -210,13 +223,15 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "strip.h"
 #include "pixels.h"
 #include "channels.h"
+#include "depthwise.h"
 #include "winograd.h"
 
 const fc_isa PASTE(fc_isa_, ISA) = {
     STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
-    {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {winograd_task_f32, winograd_task_f64}},
+    {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
+     {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},
-     {winograd_scratch_f32, winograd_scratch_f64}},
+     {depthwise_scratch_f32, depthwise_scratch_f64},     {winograd_scratch_f32, winograd_scratch_f64}},
     {peak_f32, peak_f64},
     stream,
 };

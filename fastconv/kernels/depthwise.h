@@ -1,0 +1,174 @@
+/* The shifted product of one input channel: rows of pixels in the lanes, one output channel at a time. For depthwise layers
+ * and single filters. Included by isa.c once per element type T.
+ *
+ * Floors: two loads and two multiply-adds a cycle, so at most half of the peak with whole lines and less with the taps
+ * between them; wide images are bound by the memory's bandwidth. What comes on top is packing: a load and a store for a
+ * vector that 3x3 taps load nine times. */
+
+/* The micro-kernel, R rows of NV vectors of pixels, the last with `last` lanes:
+ *   to[r][j] = act(sum over taps t of a[start[t].a] * b[start[t].b + r * b_row + j] + shift)
+ * where act is a rectification or nothing. Summed as in product.h: the same bits. */
+#define ROWS_BODY(R, NV)                                                                              \
+    vec acc[R][NV];                                                                                   \
+    _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                               \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[r][j] = (vec){0};                    \
+    for (i64 t = 0; t < s->taps; t++) {                                                               \
+        const T *const bp = b + s->start[t].b, w = a[s->start[t].a];                                  \
+        _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                           \
+            _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++)                                      \
+                acc[r][j] += w * *(const loose_vec *)(bp + r * b_row + j * VL);                       \
+    }                                                                                                 \
+    const vec by = shift - (vec){0};                                                                  \
+    _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                               \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) {                                        \
+            vec v = acc[r][j] + by;                                                                   \
+            if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                         \
+            T *const at = (T *)(to + r * to_row) + j * VL;                                            \
+            if (j < NV - 1 || last == VL)                                                             \
+                *(loose_vec *)at = v;                                                                 \
+            else                                                                                      \
+                NAME(store_lanes)(at, v, last);                                                       \
+        }
+
+#define ROWS_OF(R, NV)                                                                                              \
+    static void NAME(rows_##R##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, char *to, i64 to_row, i64 last, \
+                                      T shift, int relu)                                                            \
+    {                                                                                                               \
+        ROWS_BODY(R, NV)                                                                                            \
+    }
+DEPTHWISE(ROWS_OF)
+#undef ROWS_OF
+
+#define rows_fn NAME(rows_fn)
+typedef void (*rows_fn)(const T *, const T *, i64, const steps *, char *, i64, i64, T, int);
+
+/* rows_of[rows][vectors] */
+static const rows_fn NAME(rows_of)[5][MOST_VECTORS + 1] = {
+#define ENTRY(R, NV) [R][NV] = NAME(rows_##R##x##NV),
+    DEPTHWISE(ENTRY)
+#undef ENTRY
+};
+
+/* Rows of a strip that have pixels of x: where they go, where they come from, and how many. */
+#define row_copy NAME(row_copy)
+typedef struct {
+    i64 to, from, count;
+} row_copy;
+
+static i64 NAME(rows_packed)(const fc_conv *p) { return p->d.taps * p->w.phases * strip_rows(p, p->rows); }
+
+static i64 NAME(depthwise_scratch)(const fc_conv *p)
+{
+    const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T);
+    return round_up(strip + steps_of(p) * (i64)sizeof(step_start) + NAME(rows_packed)(p) * (i64)sizeof(row_copy), 64);
+}
+
+/* What has to be copied for the next channel once a strip was packed, where the rest of it stays zero; returns the number of
+ * rows. */
+static i64 NAME(list_rows)(const fc_conv *p, const block *b, row_copy *rows)
+{
+    const i64 height = strip_rows(p, b->rows), width = b->cols + p->w.reach, *const step = p->x_stride;
+    i64 count = 0;
+    for (i64 pw = 0; pw < p->w.phases; pw++) {
+        const i64 start = b->x0 * p->w.stride + p->w.phase[pw];
+        i64 lo, hi;
+        NAME(regular_run)(&p->w, start, width, &lo, &hi);
+        if (lo >= hi) continue;
+        for (i64 r = 0; r < p->d.taps; r++) {
+            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+            for (i64 j = 0; j < height && depth >= 0; j++) {
+                const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
+                if (row < 0) continue;
+                rows[count++] = (row_copy){((r * p->w.phases + pw) * height + j) * width + lo,
+                                           depth * step[2] + row * step[3] + p->w.source[start + lo * p->w.stride] * step[4], hi - lo};
+            }
+        }
+    }
+    return count;
+}
+
+static void NAME(copy_rows)(T *strip, const fc_conv *p, const char *x, const row_copy *rows, i64 count)
+{
+    const i64 step = p->w.stride * p->x_stride[4];
+    if (step == sizeof(T))
+        for (i64 i = 0; i < count; i++) NAME(copy)(strip + rows[i].to, (const T *)(x + rows[i].from), rows[i].count);
+    else if (step == 2 * sizeof(T))
+        for (i64 i = 0; i < count; i++) NAME(copy_every_second)(strip + rows[i].to, (const T *)(x + rows[i].from), rows[i].count);
+    else
+        for (i64 i = 0; i < count; i++)
+            for (i64 k = 0; k < rows[i].count; k++) strip[rows[i].to + k] = *(const T *)(x + rows[i].from + k * step);
+}
+
+/* What stays the same over one task. */
+#define channel_work NAME(channel_work)
+typedef struct {
+    const fc_conv *p;
+    block b;
+    steps s;
+    const T *pixels, *weights; /* of the strip; of the group's output channel 0 */
+    i64 width, next;           /* of a row of pixels; from one output channel's weights to the next one's */
+    char *out;                 /* the group's channel 0, first pixel of the block */
+    const char *residual;
+} channel_work;
+
+/* `high` rows of `length` pixels, in nv vectors, of output channel o. */
+static void NAME(multiply_rows)(const channel_work *k, i64 o, i64 y, i64 x, i64 high, i64 nv, i64 length)
+{
+    const fc_conv *const p = k->p;
+    const i64 *const step = p->out_stride, *const add = p->residual_stride, channel = k->b.g * p->ocg + o;
+    const rows_fn rows = NAME(rows_of)[high][nv];
+    const T *const a = k->weights + o * k->next, *const pixels = k->pixels + y * k->width + x;
+    char *const out = k->out + o * step[1] + y * step[3] + x * step[4];
+    if (step[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+        const T shift = p->bias ? ((const T *)p->bias)[channel] : -(T)0; /* -0 changes no bit */
+        rows(a, pixels, k->width, &k->s, out, step[3], length - (nv - 1) * VL, shift, p->activation == FC_RELU);
+        return;
+    }
+    T sums[MOST_DEPTHWISE * VECTOR_BYTES / T_BYTES];
+    rows(a, pixels, k->width, &k->s, (char *)sums, nv * VECTOR_BYTES, VL, -(T)0, 0);
+    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+    for (i64 r = 0; r < high; r++)
+        NAME(store)(out + r * step[3], step[4], sums + r * nv * VL, length, &end, channel,
+                    k->residual ? k->residual + o * add[1] + (y + r) * add[3] + x * add[4] : NULL, add[4]);
+}
+
+/* One block of outputs of some groups; see pixels_task. */
+static void NAME(depthwise_task)(void *context, i64 task, int worker)
+{
+    const fc_conv *const p = context;
+    ((fc_conv *)context)->ran = STRING(ISA);
+    channel_work k = {.p = p, .b = block_of(p, task)};
+    T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
+    step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
+    row_copy *const rows = (row_copy *)starts - NAME(rows_packed)(p);
+    const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
+    const i64 end = least(k.b.g + p->g_step, p->g), lanes = round_up(p->ocg, p->lane_unit);
+    const int zeros = p->h.before >= 0 && p->w.before >= 0;
+    i64 copies = 0;
+    k.s = (steps){.start = starts};
+    k.pixels = strip;
+    k.width = k.b.cols + p->w.reach;
+    k.next = p->packed ? 1 : p->weight_stride[0] / (i64)sizeof(T);
+    NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
+    for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= lanes;
+    for (int first = 1; k.b.g < end; k.b.g++, first = 0) {
+        const char *const x = p->x + k.b.n * p->x_stride[0] + k.b.g * p->x_stride[1];
+        if (first || !zeros)
+            NAME(pack_strip)(strip, p, x, 1, &k.b, MOST_VECTORS * VL);
+        else
+            NAME(copy_rows)(strip, p, x, rows, copies ? copies : (copies = NAME(list_rows)(p, &k.b, rows)));
+        k.weights = p->packed ? (const T *)p->packed + k.b.g * lanes * k.s.taps
+                              : (const T *)(p->weights + k.b.g * p->ocg * p->weight_stride[0]);
+        k.out = FIRST_PIXEL(p->out, p->out_stride, p, k.b);
+        k.residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, k.b) : NULL;
+        for (i64 o = k.b.o0; o < k.b.o1; o++)
+            for (i64 i = 0; i < panels; i++) {
+                const i64 from = vectors * i / panels, nv = vectors * (i + 1) / panels - from, column = from * VL;
+                const i64 length = least(nv * VL, k.b.cols - column);
+                for (i64 y = 0, high; y < k.b.rows; y += high) {
+                    for (high = 4; high > k.b.rows - y || !NAME(rows_of)[high][nv]; high /= 2) continue;
+                    NAME(multiply_rows)(&k, o, y, column, high, nv, length);
+                }
+            }
+    }
+}
