@@ -39,7 +39,7 @@ PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 16.0, 16, 4.0
 """What packing an element of x, and fetching a weight for a task, take, in multiply-adds; and how many more elements a
 row takes to begin with."""
 
-DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 2, 8
+DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
 """Output channels of a single input channel up to which its kernels take one at a time; tasks for a thread, each of as
 many groups as that leaves. Not swept."""
 

@@ -26,13 +26,47 @@ typedef struct {
     int unit, joined; /* out: pixels follow each other; rows follow each other */
 } panel_work;
 
+/* A register block that was multiplied: `rows` output channels from `first` on, in `out` itself where `direct`. */
+#define register_block NAME(register_block)
+typedef struct {
+    i64 first, rows, pitch;
+    int direct;
+    const T *sums;
+} register_block;
+
+/* Its way to `out`, or where it is there already, the epilogue. */
+static void NAME(store_block)(const panel_work *k, const register_block *r, const segment *segments, int pieces)
+{
+    const fc_conv *const p = k->p;
+    const i64 *const out_stride = p->out_stride, *const add_stride = p->residual_stride;
+    const i64 channel = k->b.g * p->ocg + r->first;
+    for (const segment *v = segments; v < segments + pieces; v++) {
+        char *const at = k->out + r->first * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4];
+        const T *sums = r->sums + (r->direct ? 0 : v->from);
+        run_end end = k->end;
+        if (k->unit) {
+            const int relu = end.last && end.activation == FC_RELU && !k->residual;
+            NAME(store_rows)(at, out_stride[1], sums, r->pitch, r->rows, v->length, !r->direct && !end.first,
+                             end.last && end.bias ? end.bias + channel : NULL, relu);
+            if (!end.last || !(k->residual || (end.activation && !relu))) continue;
+            sums = NULL;
+            end.bias = NULL;
+        }
+        for (i64 i = 0; i < r->rows; i++)
+            NAME(store)(at + i * out_stride[1], out_stride[4], sums ? sums + i * r->pitch : NULL, v->length, &end, channel + i,
+                        k->residual ? k->residual + (r->first + i) * add_stride[1] + v->row * add_stride[3]
+                                          + v->col * add_stride[4]
+                                    : NULL,
+                        add_stride[4]);
+    }
+}
+
 /* Pixels [q, next) of a run, from `start` on in nv vectors, for all output channels of the task. */
 static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q, i64 next, i64 nv)
 {
     const fc_conv *const p = k->p;
-    const i64 mr = p->mr, *const out_stride = p->out_stride, *const add_stride = p->residual_stride;
-    const i64 group = k->b.g * p->ocg;
-    _Alignas(64) T tile[MOST_ROWS * MOST_COLUMNS];
+    const i64 mr = p->mr, *const out_stride = p->out_stride;
+    _Alignas(64) T tiles[2][MOST_ROWS * MOST_COLUMNS];
     segment segments[MOST_COLUMNS];
     const int pieces = NAME(cut)(segments, &k->shape, run, start, q, next, k->b.cols, k->joined);
     const int whole = k->unit && pieces == 1 && segments[0].length == nv * VL;
@@ -40,48 +74,31 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
     const product_fn product = NAME(products)[!k->weights][mr][nv];
     const T *const pixels = k->pixels + run * k->shape.width + start;
 
+    register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
     i64 ahead = nv; /* vectors from here: the next panel, which the first register blocks fetch */
-    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < 2 * nv ? ahead + 1 : 0) {
+    int odd = 0;
+    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < 2 * nv ? ahead + 1 : 0, odd = !odd) {
         /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
          * new is stored. */
-        const i64 first = k->weights ? least(o, p->ocg - mr) : o, new = o - first, valid = least(mr, p->ocg - first);
+        const i64 first = k->weights ? least(o, p->ocg - mr) : o, valid = least(mr, p->ocg - first);
         steps s = k->s;
         const T *const a = k->weights ? k->weights + first * s.a_row
                                       : NAME(packed_at)(p, k->b.g, first, k->c0, &s.a_channel);
-        char *const to = k->out + first * out_stride[1];
-        const int direct = whole && new == 0 && valid == mr;
+        T *const to = (T *)(k->out + o * out_stride[1] + segments[0].row * out_stride[3]) + segments[0].col;
+        const int direct = whole && first == o && valid == mr;
         for (i64 i = 0; direct && i < mr; i++) /* so that it is there when the sums are */
-            for (i64 at = 0; at < nv * VECTOR_BYTES; at += 64)
-                __builtin_prefetch(to + i * out_stride[1] + segments[0].row * out_stride[3]
-                                   + segments[0].col * (i64)sizeof(T) + at, 1);
+            for (i64 at = 0; at < nv * VL; at += 64 / (i64)sizeof(T))
+                __builtin_prefetch((char *)(to + at) + i * out_stride[1], 1);
         if (direct)
-            product(a, pixels, &s, (T *)(to + segments[0].row * out_stride[3]) + segments[0].col,
-                    out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL);
+            product(a, pixels, &s, to, out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL);
         else
-            product(a, pixels, &s, tile, nv * VL, 0, ahead * VL);
-        if (direct && !finish) continue;
-        for (const segment *v = segments; v < segments + pieces; v++) {
-            char *const at = to + new * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4];
-            const T *sums = tile + new * nv * VL + v->from;
-            run_end end = k->end;
-            if (k->unit) {
-                const int relu = end.last && end.activation == FC_RELU && !k->residual;
-                const T *const bias = end.last && end.bias ? end.bias + group + first + new : NULL;
-                NAME(store_rows)(at, out_stride[1], direct ? (const T *)at : sums, direct ? out_stride[1] / (i64)sizeof(T) : nv * VL,
-                                 valid - new, v->length, !direct && !end.first, bias, relu);
-                if (!end.last || !(k->residual || (end.activation && !relu))) continue;
-                sums = NULL;
-                end.bias = NULL;
-            }
-            for (i64 i = new; i < valid; i++)
-                NAME(store)(at + (i - new) * out_stride[1], out_stride[4], sums ? sums + (i - new) * nv * VL : NULL, v->length,
-                            &end, group + first + i,
-                            k->residual ? k->residual + (first + i) * add_stride[1] + v->row * add_stride[3]
-                                              + v->col * add_stride[4]
-                                        : NULL,
-                            add_stride[4]);
-        }
+            product(a, pixels, &s, tiles[odd], nv * VL, 0, ahead * VL);
+        if (before.rows) NAME(store_block)(k, &before, segments, pieces);
+        before = (register_block){o, first + valid - o, out_stride[1] / (i64)sizeof(T), 1, to};
+        if (!direct) before = (register_block){o, first + valid - o, nv * VL, 0, tiles[odd] + (o - first) * nv * VL};
+        if (direct && !finish) before.rows = 0;
     }
+    if (before.rows) NAME(store_block)(k, &before, segments, pieces);
 }
 
 /* The panels of every run: equal ones rather than full ones and a rest. */
