@@ -40,14 +40,19 @@ def test_every_instruction_set_agrees_with_the_oracle_at_every_register_block(rn
     assert_close(result, expected, np.abs(expected).max() * (1e-5 if dtype == "float32" else 1e-13))
 
 
-@pytest.mark.parametrize("backend, algorithm", [("cython", "pixels"), ("winograd", "winograd_f4x3")])
-def test_the_forced_instruction_set_is_the_one_that_ran(rng, isa, backend, algorithm):
+@pytest.mark.parametrize(
+    "backend, algorithm, tiles",
+    [
+        ("cython", "pixels", {"avx512": "8x48", "avx2": "4x24"}),
+        ("winograd", "winograd_f4x3", {"avx512": "14x32", "avx2": "6x16"}),
+    ],
+)
+def test_the_forced_instruction_set_is_the_one_that_ran(rng, isa, backend, algorithm, tiles):
     x, w = rng.standard_normal((2, 2, 40, 64)).astype("float32"), rng.standard_normal((16, 2, 3, 3)).astype("float32")
     fastconv.conv2d(x, w, padding=1, backend=backend)
-    tile = {"avx512": "8x48", "avx2": "4x24"}.get(isa)
     name = compiled.last_kernel()
     assert name.startswith(f"{algorithm}_{isa}_")
-    assert tile is None or name.endswith(tile)
+    assert name.endswith(tiles.get(isa, ""))
 
 
 def test_winograd_takes_the_small_tile_where_it_needs_fewer_products(rng):

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastconv import tuning
 from fastconv.adapters.compiled import Axes, Blocks, Shapes, Weights, bound, make_layer
-from fastconv.adapters.direct import row_blocks, sequential_bound, workers
-from fastconv.arena import Arena
+from fastconv.adapters.direct import sequential_bound, workers
+from fastconv.arena import Arena, aligned
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
 from fastconv.lowering import choose_tile, lower_winograd
@@ -55,20 +55,28 @@ def error_bound(problem: Problem) -> float:
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:
-    """Transformed and packed weights, [g][element][row block][channel][row], and the plain ones."""
+    """Transformed and packed weights, [g][oc block][element][channel][lane], and the plain ones."""
     w, bias = constants
     isa = _compiled.isa()
     w = w if borrow else w.copy()
     _, g, _ = _floats(_TILES[algorithm(spec)])
-    ocg = spec.oc // spec.g
-    blocks = row_blocks(ocg, _compiled.register_rows(isa, max(ocg, 1)))
+    ocg, lanes = spec.oc // spec.g, _compiled.vector_lanes(isa, w.itemsize)
     both = np.kron(g, g).T  # (9, elements): both axes in one matrix product
     elements = (w.reshape(-1, 9).astype(np.float64) @ both).reshape(spec.g, ocg, w.shape[1], len(g) ** 2)
     with np.errstate(over="ignore"):  # an Inf here makes its tiles non-finite, and those are summed directly
         transformed = elements.astype(w.dtype)
-    packed = np.ascontiguousarray(transformed[:, blocks].transpose(0, 4, 1, 3, 2))
+    channels, first, parts = -(-w.shape[1] // lanes) * lanes, 0, []
+    for width in _blocks(isa, w.itemsize).widths(ocg):
+        part = np.zeros((spec.g, len(g) ** 2, channels, width), w.dtype)
+        block = transformed[:, first : first + width].transpose(0, 3, 2, 1)
+        part[:, :, : block.shape[2], : block.shape[3]] = block
+        parts.append(part.reshape(spec.g, -1))
+        first += width
+    packed = aligned(sum(part.nbytes for part in parts)).view(w.dtype)
+    if parts:
+        np.concatenate(parts, axis=1, out=packed.reshape(spec.g, -1))
     bias = None if bias is None else np.ascontiguousarray(bias)
-    return Weights(isa, w, packed.ravel(), bias, True)
+    return Weights(isa, w, packed, bias, True)
 
 
 def run(
@@ -92,10 +100,15 @@ def _layer(problem: Problem, isa: str, threads: int) -> _compiled.Layer:
     transformed = tuning.WINOGRAD_BYTES // (item * max(low.icg, 1) * (m + 2) ** 2)  # tiles whose transform fits
     out_h, out_w = spec.output_size
     at, _, bt = (np.ascontiguousarray(matrix, spec.dtype) for matrix in _floats(m))
-    rows = _compiled.register_rows(isa, max(low.ocg, 1))
-    tile = choose_tile(low, transformed * m * m, threads, rows, bands=True)
-    return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, 0, "pixels",
-                      Blocks(rows, rows, rows), False, (m, out_h, out_w, bt, at))  # fmt: skip
+    blocks = _blocks(isa, item)
+    tile = choose_tile(low, transformed * m * m, threads, blocks.lanes, bands=True)
+    return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, 0, "channels", blocks, False,
+                      (m, out_h, out_w, bt, at))  # fmt: skip
+
+
+def _blocks(isa: str, item: int) -> Blocks:
+    vector = _compiled.vector_lanes(isa, item)
+    return Blocks(1, 2 * vector, vector)
 
 
 @cache

@@ -54,11 +54,13 @@ static i64 widest_panel(i64 mr)
 
 /* The register tiles with channels in the lanes: X(R, Q), R rows of Q pixels, by one or two vectors of channels. */
 #if WIDE
-#define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
-    X(1, 13) X(1, 14) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
+#define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
+    X(1, 13) X(1, 14)
+#define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
 enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16 };
 #else
-#define TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(2, 2) X(2, 3)
+#define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6)
+#define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3)
 enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11 };
 #endif
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
@@ -81,7 +83,8 @@ enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWE
 enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
-enum { WINOGRAD_CHUNK = 32 }; /* output channels whose products stay in L2 while they are transformed back */
+
+enum { GROUP = 16 }; /* columns of Winograd's outputs that are stored together */
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 static i64 round_up(i64 a, i64 unit) { return (a + unit - 1) / unit * unit; }

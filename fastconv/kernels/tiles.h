@@ -25,6 +25,21 @@
     case (PART) + RIGHT: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 1) break;                   \
     case (PART) + RIGHT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 2) break;
 
+#define START_SUMS(R, Q, NV)                                                                                   \
+    vec acc[(R) * (Q)][NV];                                                                                    \
+    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};
+
+#define END_SUMS(R, Q, NV)                                                                                     \
+    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                                 \
+            loose_vec *const to = (loose_vec *)(c + (i * NV + j) * VL);                                        \
+            if (add)                                                                                           \
+                *to += acc[i][j];                                                                              \
+            else                                                                                               \
+                *to = acc[i][j];                                                                               \
+        }
+
 /* The micro-kernel, R rows of Q pixels by NV vectors of channels:
  *   c[i][j] (+)= sum over steps t, channels k of
  *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
@@ -32,9 +47,7 @@
  * bits. Touches `ahead`, too, a line a step, for the next block's weights. */
 #define TILE_BODY(R, Q, NV, COL)                                                                               \
     const i64 channels = s->channels, b_channel = s->b_channel;                                                \
-    vec acc[(R) * (Q)][NV];                                                                                    \
-    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
-        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                                     \
+    START_SUMS(R, Q, NV)                                                                                       \
     for (i64 t = 0; t < s->taps; t++) {                                                                        \
         const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                                  \
         if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                                  \
@@ -45,14 +58,7 @@
             PARTS_OF_ROWS(R, Q, NV, COL, LOWER, 1, R)                                                                  \
         }                                                                                                      \
     }                                                                                                          \
-    _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
-        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                                 \
-            loose_vec *const to = (loose_vec *)(c + (i * NV + j) * VL);                                        \
-            if (add)                                                                                           \
-                *to += acc[i][j];                                                                              \
-            else                                                                                               \
-                *to = acc[i][j];                                                                               \
-        }
+    END_SUMS(R, Q, NV)
 
 #define TILE_OF(R, Q, NV, COL)                                                                                 \
     static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c,   \
@@ -66,6 +72,25 @@ TILES(TILE)
 #undef TILE
 #undef TILE_OF
 
+/* The same for Winograd's products, whose b holds a vector of channels of each tile. */
+#define PRODUCT_TILE_OF(R, Q, NV)                                                                              \
+    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
+                                              const char *ahead, i64 ahead_step)                               \
+    {                                                                                                          \
+        const i64 channels = s->channels, b_channel = s->b_channel;                                            \
+        (void)b_row;                                                                                           \
+        START_SUMS(R, Q, NV)                                                                                   \
+        for (i64 t = 0; t < s->taps; t++) {                                                                    \
+            const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
+            STEPS(R, Q, NV, VL, 0, R, 0, Q)                                                                    \
+        }                                                                                                      \
+        END_SUMS(R, Q, NV)                                                                                     \
+    }
+#define PRODUCT_TILE(R, Q) PRODUCT_TILE_OF(R, Q, 1) PRODUCT_TILE_OF(R, Q, 2)
+ROW_TILES(PRODUCT_TILE)
+#undef PRODUCT_TILE
+#undef PRODUCT_TILE_OF
+
 #define tile_fn NAME(tile_fn)
 typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64);
 
@@ -75,6 +100,13 @@ static const tile_fn NAME(tiles)[2][2][3][MOST_PIXELS + 1] = {
     [0][0][R][Q] = NAME(tile_##R##x##Q##x1s1), [0][1][R][Q] = NAME(tile_##R##x##Q##x2s1), \
     [1][0][R][Q] = NAME(tile_##R##x##Q##x1s2), [1][1][R][Q] = NAME(tile_##R##x##Q##x2s2),
     TILES(ENTRY)
+#undef ENTRY
+};
+
+/* product_tiles[vectors - 1][tiles] */
+static const tile_fn NAME(product_tiles)[2][MOST_PIXELS + 1] = {
+#define ENTRY(R, Q) [0][Q] = NAME(product_tile_##Q##x1), [1][Q] = NAME(product_tile_##Q##x2),
+    ROW_TILES(ENTRY)
 #undef ENTRY
 };
 

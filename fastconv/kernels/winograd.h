@@ -1,74 +1,62 @@
-/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after strip.h.
+/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after channels.h.
  *
  * A tile of m x m outputs is A^T [ sum over channels of (G w G^T) * (B^T d B) ] A, d being the alpha x alpha
- * inputs below it. Tiles are laid out as the outputs of a layer of stride m (lowering.lower_winograd), so that
- * element (i, j) of neighbouring tiles is contiguous and the lanes run over tiles. A task transforms the
- * input of its tiles once, then, for a few output channels at a time, multiplies and transforms back.
+ * inputs below it. Channels are in the lanes throughout, so that no lane is lost to a row's end: a task turns its pixels
+ * into vectors of input channels, transforms them tile by tile, and then, a block of output channels at a time, multiplies
+ * tiles by vectors of output channels (tiles.h) and transforms back. The layer is lowered as one of stride m whose outputs
+ * are tiles (lowering.lower_winograd).
+ * Floors: alpha^2 / 9 m^2 of the direct products (a quarter for m = 4), and alpha^2 / 9 of the bytes of the weights.
  * Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308. */
 
-/* Tiles of a task, with room for the widest panel behind the last. */
-static i64 NAME(winograd_pitch)(const fc_conv *p)
+/* Numbers of the transforms, see `transform_line` and `restore_line`. */
+#define numbers NAME(numbers)
+typedef struct {
+    T a, b, a2, b2, a3, b3; /* points and their powers */
+    T of_a, of_b, sum, product; /* -b^2, -a^2, -(a^2 + b^2), a^2 b^2 */
+} numbers;
+
+static numbers NAME(numbers_of)(const fc_conv *p)
 {
-    const i64 tiles = p->rows * (p->cols + p->w.reach);
-    return (tiles + VL - 1) / VL * VL + MOST_VECTORS * VL;
+    const T *const at = p->at, *const bt = p->bt;
+    if (p->m == 2) return (numbers){.a = at[5], .product = bt[0]};
+    return (numbers){at[7], at[9], at[13], at[15], at[19], at[21], bt[8], bt[20], bt[2], bt[0]};
 }
 
-static i64 NAME(winograd_scratch)(const fc_conv *p)
+/* v = B^T d. Rows of B^T are products of (x - point) over the other points, so those of a and -a are the same even part
+ * plus and minus the same odd part. */
+static inline __attribute__((always_inline)) void NAME(transform_line)(const int m, const numbers *n, const vec *d, vec *v)
 {
-    const i64 square = (p->m + 2) * (p->m + 2);
-    const i64 strip = least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL;
-    const i64 transformed = square * p->icg * NAME(winograd_pitch)(p);
-    const i64 products = square * (WINOGRAD_CHUNK + MOST_ROWS) * MOST_VECTORS * VL;
-    return ((strip + transformed + products) * (i64)sizeof(T) + 4 * 64) / 64 * 64;
-}
-
-/* v[i * alpha + j][0..VL) = (B^T d B)[i][j] for VL tiles; d[i][j] lies at x + offset[i] + column[j]. */
-static inline __attribute__((always_inline)) void NAME(transform_input)(
-    const int alpha, const T *x, const i64 *row, const i64 *column, const T *bt, T *v, i64 v_step)
-{
-    vec half[6][6];
-    for (int j = 0; j < alpha; j++) {
-        vec d[6];
-        for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(x + row[i * alpha + j] + column[j]);
-        for (int i = 0; i < alpha; i++) {
-            vec sum = d[0] * bt[i * alpha];
-            for (int k = 1; k < alpha; k++) sum += d[k] * bt[i * alpha + k];
-            half[i][j] = sum;
-        }
+    if (m == 2) {
+        v[0] = d[2] + d[0] * n->product;
+        v[1] = d[2] + d[1] * n->a;
+        v[2] = d[2] - d[1] * n->a;
+        v[3] = d[3] + d[1] * n->product;
+        return;
     }
-    for (int i = 0; i < alpha; i++)
-        for (int j = 0; j < alpha; j++) {
-            vec sum = half[i][0] * bt[j * alpha];
-            for (int k = 1; k < alpha; k++) sum += half[i][k] * bt[j * alpha + k];
-            *(loose_vec *)(v + (i * alpha + j) * v_step) = sum;
-        }
+    const vec even_a = d[4] + d[2] * n->of_a, odd_a = d[3] + d[1] * n->of_a;
+    const vec even_b = d[4] + d[2] * n->of_b, odd_b = d[3] + d[1] * n->of_b;
+    v[0] = d[4] + d[2] * n->sum + d[0] * n->product;
+    v[1] = even_a + odd_a * n->a;
+    v[2] = even_a - odd_a * n->a;
+    v[3] = even_b + odd_b * n->b;
+    v[4] = even_b - odd_b * n->b;
+    v[5] = d[5] + d[3] * n->sum + d[1] * n->product;
 }
 
-/* y[i * m + j][0..VL) = (A^T p A)[i][j]; returns whether all of them are finite. */
-static inline __attribute__((always_inline)) int NAME(transform_output)(
-    const int m, const T *products, i64 step, const T *at, T *y, i64 y_step)
+/* y = A^T p. */
+static inline __attribute__((always_inline)) void NAME(restore_line)(const int m, const numbers *n, const vec *p, vec *y)
 {
-    const int alpha = m + 2;
-    vec half[4][6], zero = {0};
-    for (int j = 0; j < alpha; j++) {
-        vec p[6];
-        for (int i = 0; i < alpha; i++) p[i] = *(const loose_vec *)(products + (i * alpha + j) * step);
-        for (int i = 0; i < m; i++) {
-            vec sum = p[0] * at[i * alpha];
-            for (int k = 1; k < alpha; k++) sum += p[k] * at[i * alpha + k];
-            half[i][j] = sum;
-        }
+    const vec sum_a = p[1] + p[2], difference_a = p[1] - p[2];
+    if (m == 2) {
+        y[0] = p[0] + sum_a;
+        y[1] = p[3] + difference_a * n->a;
+        return;
     }
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) {
-            vec sum = half[i][0] * at[j * alpha];
-            for (int k = 1; k < alpha; k++) sum += half[i][k] * at[j * alpha + k];
-            *(loose_vec *)(y + (i * m + j) * y_step) = sum;
-            zero += sum * (T)0; /* stays 0 unless something is Inf or NaN */
-        }
-    T total = 0;
-    for (int l = 0; l < VL; l++) total += zero[l];
-    return total == 0;
+    const vec sum_b = p[3] + p[4], difference_b = p[3] - p[4];
+    y[0] = p[0] + sum_a + sum_b;
+    y[1] = difference_a * n->a + difference_b * n->b;
+    y[2] = sum_a * n->a2 + sum_b * n->b2;
+    y[3] = p[5] + difference_a * n->a3 + difference_b * n->b3;
 }
 
 /* One output by the definition: for tiles in which the transforms met Inf or NaN, or overflowed. */
@@ -87,129 +75,210 @@ static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 
     return sum;
 }
 
-/* Finished tiles of one output channel, y[i * m + j][tile], to `out`: their rows are woven together first. */
-static inline __attribute__((always_inline)) void NAME(store_tiles)(
-    const int m, const fc_conv *p, const T *y, i64 y_step, const segment *v, i64 y0, i64 x0, char *out,
-    const char *residual, const run_end *end, i64 channel)
+/* A task's scratch, in elements. */
+static i64 NAME(window_size)(const fc_conv *p) { return (p->rows * p->m + 2) * (p->cols * p->m + 2) * VL; }
+static i64 NAME(channel_blocks)(const fc_conv *p) { return (p->icg + VL - 1) / VL; }
+
+static i64 NAME(winograd_scratch)(const fc_conv *p)
 {
-    T line[4 * MOST_COLUMNS];
-    const i64 col = (x0 + v->col) * m, length = least(v->length * m, p->out_w - col);
-    for (int i = 0; i < m && (y0 + v->row) * m + i < p->out_h; i++) {
-        const T *const from = y + i * m * y_step + v->from;
-        for (i64 k = 0; k < v->length; k++)
-            for (int j = 0; j < m; j++) line[k * m + j] = from[j * y_step + k];
-        const i64 row = (y0 + v->row) * m + i;
-        NAME(store)(out + row * p->out_stride[3] + col * p->out_stride[4], p->out_stride[4], line, length, end, channel,
-                    !residual ? NULL : residual + row * p->residual_stride[3] + col * p->residual_stride[4],
-                    p->residual_stride[4]);
-    }
+    const i64 square = (p->m + 2) * (p->m + 2), tiles = p->rows * p->cols;
+    const i64 elements = NAME(window_size)(p) + square * NAME(channel_blocks)(p) * tiles * VL + square * (tiles | 1) * LANES
+                         + p->m * GROUP * LANES;
+    return round_up(elements * (i64)sizeof(T), 64);
 }
 
-/* Scratch of one task: packed input, its transforms [element][channel][tile], products [element][row][lane]. */
-#define tiles_work NAME(tiles_work)
+#define winograd_work NAME(winograd_work)
 typedef struct {
     const fc_conv *p;
-    block b;
-    i64 width, tiles, pitch;
-    T *strip, *transformed, *products;
-    const char *x; /* the group's first channel */
-} tiles_work;
+    tile_work store;
+    numbers n;
+    i64 tiles, pitch, blocks;             /* tiles of the task; of products, an odd number; blocks of input channels */
+    i64 width, lo, hi;                    /* of the window, and of what follows each other in a row of x */
+    T *window, *transformed, *sums, *outputs; /* [row][pixel][lane], [element][block][tile][lane], [element][tile][lane] */
+    const char *x;                        /* the group's first channel */
+} winograd_work;
 
-static inline __attribute__((always_inline)) void NAME(transform_block)(const int m, const tiles_work *k)
+/* One row of the window: pixels become vectors of channels; x NULL: a row of zeros. */
+static void NAME(window_row)(const winograd_work *k, T *to, const char *x, i64 channels)
 {
-    const int alpha = m + 2;
     const fc_conv *const p = k->p;
-    const i64 height = strip_rows(p, k->b.rows), plane = NAME(plane_pitch)(p);
-    i64 row[36], column[6];
-    for (int i = 0; i < alpha; i++)
-        for (int j = 0; j < alpha; j++) {
-            row[i * alpha + j] = (p->w.tap_phase[j] * height + tap_row(p, k->b.rows, i)) * k->width;
+    const i64 *const source = p->w.source + k->store.b.x0 * p->m, *const step = p->x_stride;
+    const int last = step[1] == sizeof(T), unit = step[4] == sizeof(T) && !last;
+    for (i64 i = 0, n; i < k->width; i += n) {
+        n = 1;
+        if (!x || source[i] < 0) {
+            *(loose_vec *)(to + i * VL) = (vec){0};
+        } else if (unit && i >= k->lo && i < k->hi) {
+            vec row[VECTOR_BYTES / T_BYTES];
+            n = least(VL, k->hi - i);
+            const char *const from = x + source[i] * step[4];
+#pragma GCC unroll 16
+            for (int l = 0; l < VL; l++) {
+                row[l] = (vec){0};
+                if (l < channels && n == VL) row[l] = *(const loose_vec *)(from + l * step[1]);
+                if (l < channels && n < VL) row[l] = NAME(load_lanes)((const T *)(from + l * step[1]), n);
+            }
+            NAME(transpose)(row);
+#pragma GCC unroll 16
+            for (int l = 0; l < VL; l++)
+                if (l < n) *(loose_vec *)(to + (i + l) * VL) = row[l];
+        } else if (last) {
+            *(loose_vec *)(to + i * VL) = NAME(load_lanes)((const T *)(x + source[i] * step[4]), channels);
+        } else {
+            for (i64 l = 0; l < VL; l++) to[i * VL + l] = l < channels ? *(const T *)(x + source[i] * step[4] + l * step[1]) : 0;
         }
-    for (int j = 0; j < alpha; j++) column[j] = p->w.tap_offset[j];
-    for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-        const i64 channels = least(p->ic_block, p->icg - c0);
-        NAME(pack_strip)(k->strip, p, k->x + c0 * p->x_stride[1], channels, &k->b, MOST_VECTORS * VL);
-        for (i64 c = 0; c < channels; c++)
-            for (i64 q = 0; q < k->tiles; q += VL)
-                NAME(transform_input)(alpha, k->strip + c * plane + q, row, column, p->bt,
-                                      k->transformed + (c0 + c) * k->pitch + q, p->icg * k->pitch);
     }
 }
 
-/* Products of tiles [q, q + nv * VL) and output channels [chunk, stop): row o - chunk + MOST_ROWS, so that the last
- * register block, which overlaps the one before it, may begin before `chunk`. */
-static void NAME(multiply_tiles)(const tiles_work *k, i64 square, i64 q, i64 nv, i64 chunk, i64 stop)
+/* B^T d B of every tile of one block of input channels. */
+static inline __attribute__((always_inline)) void NAME(transform_tiles)(const int m, const winograd_work *k, i64 block)
+{
+    const int alpha = m + 2;
+    const i64 step = k->blocks * k->tiles * VL;
+    T *to = k->transformed + block * k->tiles * VL;
+    for (i64 r = 0; r < k->store.b.rows; r++)
+        for (i64 t = 0; t < k->store.b.cols; t++, to += VL) {
+            const T *const from = k->window + (r * m * k->width + t * m) * VL;
+            vec half[6][6];
+#pragma GCC unroll 6
+            for (int j = 0; j < alpha; j++) {
+                vec d[6], v[6];
+#pragma GCC unroll 6
+                for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(from + (i * k->width + j) * VL);
+                NAME(transform_line)(m, &k->n, d, v);
+#pragma GCC unroll 6
+                for (int i = 0; i < alpha; i++) half[i][j] = v[i];
+            }
+#pragma GCC unroll 6
+            for (int i = 0; i < alpha; i++) {
+                vec v[6];
+                NAME(transform_line)(m, &k->n, half[i], v);
+#pragma GCC unroll 6
+                for (int j = 0; j < alpha; j++) *(loose_vec *)(to + (i * alpha + j) * step) = v[j];
+            }
+        }
+}
+
+/* A^T p A of one tile and one vector of output channels; y[i][j] goes to `to`, `row` and `col` elements apart, where i < rows
+ * and j < cols. What it returns stays 0 unless something is Inf or NaN. */
+static inline __attribute__((always_inline)) vec NAME(restore_tile)(const int m, const winograd_work *k, const T *sums,
+                                                                    i64 step, T *to, i64 row, i64 col, i64 rows, i64 cols)
+{
+    const int alpha = m + 2;
+    vec half[4][6], zero = {0};
+#pragma GCC unroll 6
+    for (int j = 0; j < alpha; j++) {
+        vec d[6], v[4];
+#pragma GCC unroll 6
+        for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(sums + (i * alpha + j) * step);
+        NAME(restore_line)(m, &k->n, d, v);
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) half[i][j] = v[i];
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < m; i++) {
+        vec v[4];
+        NAME(restore_line)(m, &k->n, half[i], v);
+#pragma GCC unroll 4
+        for (int j = 0; j < m; j++)
+            if (i < rows && j < cols) {
+                *(loose_vec *)(to + i * row + j * col) = v[j];
+                zero += v[j] * (T)0;
+            }
+    }
+    return zero;
+}
+
+/* Products of all tiles with one block of output channels: a slice of weights for each element of the tiles. */
+static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *weights, i64 nv)
 {
     const fc_conv *const p = k->p;
-    const i64 mr = p->mr, blocks = (p->ocg + mr - 1) / mr, lanes = nv * VL;
-    const step_start none = {0};
-    const product_fn product = NAME(products)[1][mr][nv];
-    for (i64 e = 0; e < square; e++)
-        for (i64 o = chunk; o < stop; o += mr) {
-            const i64 first = least(o, p->ocg - mr);
-            const T *const a = (const T *)p->packed + ((k->b.g * square + e) * blocks + o / mr) * p->icg * mr;
-            T *const c = k->products + (e * (WINOGRAD_CHUNK + MOST_ROWS) + first - chunk + MOST_ROWS) * lanes;
-            for (i64 c0 = 0; c0 < p->icg; c0 += p->ic_block) {
-                const steps s = {1, least(p->ic_block, p->icg - c0), 1, mr, k->pitch, &none};
-                product(a + c0 * mr, k->transformed + (e * p->icg + c0) * k->pitch + q, &s, c, lanes, c0 > 0, 0);
+    const i64 lanes = nv * VL, groups = (k->tiles + MOST_PIXELS - 1) / MOST_PIXELS, most = p->ic_block / VL;
+    step_start starts[64 / (VECTOR_BYTES / T_BYTES)];
+    for (i64 t = 0; t < most; t++) starts[t] = (step_start){t * VL, t * k->tiles * VL, 0};
+    for (i64 e = 0; e < square; e++, weights += k->blocks * VL * lanes) {
+        const char *next = (const char *)(weights + k->blocks * VL * lanes);
+        const char *const end = e + 1 < square ? next + k->blocks * VL * lanes * (i64)sizeof(T) : next;
+        for (i64 i = 0; i < groups; i++) {
+            const i64 t = k->tiles * i / groups, q = k->tiles * (i + 1) / groups - t;
+            for (i64 c = 0; c < k->blocks; c += most) {
+                const steps s = {.taps = least(most, k->blocks - c), .channels = VL, .b_channel = 1, .start = starts};
+                const i64 ahead = next < end;
+                NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + ((e * k->blocks + c) * k->tiles + t) * VL, 0,
+                                               &s, k->sums + (e * k->pitch + t) * lanes, c > 0, ahead ? next : (const char *)weights,
+                                               ahead * 64);
+                next += s.taps * VL * 64;
             }
         }
+    }
 }
 
-/* Redo by the definition what came out non-finite in one piece of a panel. */
-static void NAME(mend_tiles)(const int m, const tiles_work *k, T *y, i64 lanes, const segment *v, i64 o)
+/* Redo by the definition what came out non-finite. */
+static void NAME(mend)(const winograd_work *k, i64 o, i64 lanes, i64 y, i64 x, i64 rows, i64 cols)
 {
-    for (i64 t = 0; t < v->length; t++)
-        for (int e = 0; e < m * m; e++) {
-            const i64 row = (k->b.y0 + v->row) * m + e / m, col = (k->b.x0 + v->col + t) * m + e % m;
-            T *const value = y + e * lanes + v->from + t;
-            if (*value - *value != 0 && row < k->p->out_h && col < k->p->out_w)
-                *value = NAME(direct_output)(k->p, k->x, k->b.g, o, row, col);
+    for (i64 i = 0; i < rows * cols; i++)
+        for (i64 l = 0; l < least(lanes, k->p->ocg - o); l++) {
+            T *const value = k->outputs + i * lanes + l;
+            if (*value - *value != 0) *value = NAME(direct_output)(k->p, k->x, k->store.b.g, o + l, y + i / cols, x + i % cols);
         }
 }
 
-static inline __attribute__((always_inline)) void NAME(winograd_block)(
-    const int m, const fc_conv *p, block b, int worker)
+/* From products to outputs, some tiles of a row at a time. */
+static inline __attribute__((always_inline)) void NAME(restore_tiles)(const int m, const winograd_work *k, i64 nv, i64 o, const T *bias)
 {
-    tiles_work k = {p, b, b.cols + p->w.reach, .pitch = NAME(winograd_pitch)(p)};
-    k.tiles = (b.rows - 1) * k.width + b.cols;
-    k.strip = (T *)(p->scratch + worker * p->scratch_bytes);
-    k.transformed = k.strip
-                    + (least(p->ic_block, p->icg) * NAME(plane_pitch)(p) + MOST_VECTORS * VL + VL - 1) / VL * VL;
-    k.products = k.transformed + (m + 2) * (m + 2) * p->icg * k.pitch;
-    k.x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
-    NAME(transform_block)(m, &k);
-
-    const i64 widest = widest_panel(p->mr);
-    const run_shape shape = {.width = k.width, .runs = 1, .length = k.tiles};
-    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
-    for (i64 chunk = b.o0; chunk < b.o1; chunk += WINOGRAD_CHUNK)
-        for (i64 q = 0, next; q < k.tiles; q = next) {
-            const i64 vectors = (k.tiles - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
-            const i64 nv = (vectors + panels - 1) / panels, lanes = nv * VL, stop = least(chunk + WINOGRAD_CHUNK, b.o1);
-            next = least(q + lanes, k.tiles);
-            NAME(multiply_tiles)(&k, (m + 2) * (m + 2), q, nv, chunk, stop);
-            segment segments[MOST_COLUMNS];
-            const int pieces = NAME(cut)(segments, &shape, 0, q, q, next, b.cols, 0);
-            for (i64 o = chunk; o < stop; o++) {
-                T y[16 * MOST_COLUMNS];
-                int finite = 1;
-                for (i64 v = 0; v < lanes; v += VL)
-                    finite &= NAME(transform_output)(m, k.products + (o - chunk + MOST_ROWS) * lanes + v,
-                                                     (WINOGRAD_CHUNK + MOST_ROWS) * lanes, p->at, y + v, lanes);
-                const i64 channel = b.g * p->ocg + o;
-                char *const out = p->out + b.n * p->out_stride[0] + channel * p->out_stride[1];
-                const char *const residual = !p->residual ? NULL
-                    : p->residual + b.n * p->residual_stride[0] + channel * p->residual_stride[1];
-                for (const segment *v = segments; v < segments + pieces; v++) {
-                    if (!finite) NAME(mend_tiles)(m, &k, y, lanes, v, o);
-                    NAME(store_tiles)(m, p, y, lanes, v, b.y0, b.x0, out, residual, &end, channel);
-                }
-            }
+    const i64 lanes = nv * VL;
+    const block *const b = &k->store.b;
+    for (i64 r = 0; r < b->rows; r++)
+        for (i64 t = 0; t < b->cols; t += GROUP / m) {
+            const i64 y = (b->y0 + r) * m, x = (b->x0 + t) * m, end = least(t + GROUP / m, b->cols);
+            const i64 rows = least(m, k->p->out_h - y), cols = least((end - t) * m, k->p->out_w - x);
+            vec zero = {0};
+            for (i64 i = t; i < end; i++)
+                for (i64 j = 0; j < lanes; j += VL)
+                    zero += NAME(restore_tile)(m, k, k->sums + (r * b->cols + i) * lanes + j, k->pitch * lanes,
+                                               k->outputs + (i - t) * m * lanes + j, cols * lanes, lanes, rows, cols - (i - t) * m);
+            T total = 0;
+            for (int l = 0; l < VL; l++) total += zero[l];
+            if (total != 0) NAME(mend)(k, o, lanes, y, x, rows, cols);
+            NAME(store_tile)(&k->store, k->outputs, nv, o, y, x, rows, cols, bias);
         }
 }
 
-/* One block of tiles; see shifted_task. */
+static inline __attribute__((always_inline)) void NAME(winograd_block)(const int m, const fc_conv *p, block b, int worker)
+{
+    const i64 square = (m + 2) * (m + 2), icp = NAME(channel_blocks)(p) * VL, ocp = round_up(p->ocg, VL);
+    winograd_work k = {.p = p, .n = NAME(numbers_of)(p), .tiles = b.rows * b.cols, .blocks = NAME(channel_blocks)(p),
+                       .width = b.cols * m + 2, .x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1]};
+    k.store = (tile_work){.p = p, .b = b, .out = p->out + b.n * p->out_stride[0] + b.g * p->ocg * p->out_stride[1],
+                          .residual = !p->residual ? NULL : p->residual + b.n * p->residual_stride[0]
+                                                            + b.g * p->ocg * p->residual_stride[1]};
+    k.pitch = k.tiles | 1;
+    k.window = (T *)(p->scratch + worker * p->scratch_bytes);
+    k.transformed = k.window + NAME(window_size)(p);
+    k.sums = k.transformed + square * k.blocks * p->rows * p->cols * VL;
+    k.outputs = k.sums + square * (p->rows * p->cols | 1) * LANES;
+    const i64 *const source = p->w.source + b.x0 * m;
+    while (k.lo < k.width && source[k.lo] < 0) k.lo++;
+    for (k.hi = k.lo; k.hi < k.width && source[k.hi] == source[k.lo] + k.hi - k.lo;) k.hi++;
+
+    for (i64 block = 0; block < k.blocks; block++) {
+        const char *const x = k.x + block * VL * p->x_stride[1];
+        for (i64 i = 0; i < b.rows * m + 2; i++) {
+            const i64 row = p->h.source[b.y0 * m + i];
+            NAME(window_row)(&k, k.window + i * k.width * VL, row < 0 ? NULL : x + row * p->x_stride[3], least(VL, p->icg - block * VL));
+        }
+        NAME(transform_tiles)(m, &k, block);
+    }
+    for (i64 o = b.o0; o < b.o1; o += LANES) {
+        const i64 nv = o + VL < p->ocg ? 2 : 1;
+        T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
+        for (i64 l = 0; p->bias && l < least(LANES, p->ocg - o); l++) bias[l] = ((const T *)p->bias)[b.g * p->ocg + o + l];
+        NAME(multiply_tiles)(&k, square, (const T *)p->packed + (b.g * ocp + o) * square * icp, nv);
+        NAME(restore_tiles)(m, &k, nv, o, p->bias ? bias : NULL);
+    }
+}
+
+/* One block of tiles; see pixels_task. */
 static void NAME(winograd_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;

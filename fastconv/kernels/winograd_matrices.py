@@ -29,7 +29,7 @@ def matrices(m: int, r: int = 3) -> tuple[Matrix, Matrix, Matrix]:
 
     >>> at, g, bt = matrices(2)
     >>> [[str(v) for v in row] for row in bt]
-    [['1', '0', '-1', '0'], ['0', '1', '1', '0'], ['0', '-1', '1', '0'], ['0', '-1', '0', '1']]
+    [['-1', '0', '1', '0'], ['0', '1', '1', '0'], ['0', '-1', '1', '0'], ['0', '-1', '0', '1']]
     """
     points, alpha = POINTS[m], m + r - 1
     at = tuple(tuple(p**i for p in points) + (F(i == m - 1),) for i in range(m))
@@ -41,9 +41,8 @@ def matrices(m: int, r: int = 3) -> tuple[Matrix, Matrix, Matrix]:
         scale = F(1)
         for p in others:
             scale *= point - p
-        sign = 1 if scale > 0 else -1
-        bt.append(tuple(sign * c for c in _product(others)) + (F(0),) * (alpha - len(others) - 1))
-        g.append(tuple(point**k / (sign * scale) for k in range(r)))
+        bt.append((*_product(others), *[F(0)] * (alpha - len(others) - 1)))
+        g.append(tuple(point**k / scale for k in range(r)))
     bt.append(tuple(_product(list(points))))
     g.append(tuple(F(k == r - 1) for k in range(r)))
     return at, tuple(g), tuple(bt)
