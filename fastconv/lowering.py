@@ -206,7 +206,7 @@ def choose_tile(
     height, width, ocg = max(low.h.out, 1), max(low.w.out, 1), max(low.ocg, 1)
     outer, terms = max(low.n * low.g * low.d.out, 1), low.icg * low.taps
     best, least = Tile(1, 1, ocg), math.inf
-    for cols in _parts(width, threads):
+    for cols in parts(width, threads):
         pitch = (width if low.dense else cols) + low.w.reach
         pack = 0.0 if low.dense else tuning.PACK_ELEMENT * low.w.stride * low.icg * (1 + tuning.PACK_ROW / pitch)
         column = strip_pixels(low, 1, cols) // (1 + low.h.reach)  # one row of every phase
@@ -220,7 +220,7 @@ def choose_tile(
             count = outer * -(-height // rows) * -(-width // cols)
             packed = pack * strip_pixels(low, rows, cols, bands)
             share = height * width / (rows * cols * (count // outer))  # of a block, in the mean
-            for part in _parts(ocg, threads) if count < 4 * threads else [ocg]:
+            for part in parts(ocg, threads) if count < 4 * threads else [ocg]:
                 step = -(-part // oc_unit) * oc_unit
                 work = min(step, ocg) * terms * (run + tuning.LOAD_WEIGHT) + packed
                 splits = -(-ocg // step)
@@ -232,7 +232,7 @@ def choose_tile(
     return best
 
 
-def _parts(size: int, threads: int) -> list[int]:
+def parts(size: int, threads: int) -> list[int]:
     """Sizes of the parts when ``size`` is cut in 1, 2, 3, 4, 6, 8, 12... and in as many as threads, largest first."""
     counts = {c << i for i in range(size.bit_length()) for c in (1, 3)} | {threads, 2 * threads}
     return sorted({-(-size // count) for count in counts}, reverse=True)

@@ -18,12 +18,12 @@ FFT_MIN_TAPS = 400
 15x15, 7x at 21x21; depthwise 64 at 56x56 0.6x at 15x15, 2x at 31x31; 256->256 at 14x14 0.2x at 15x15.
 `fastconv bench --backends cython,fft`."""
 
-WINOGRAD_MIN_CHANNELS = 32
-WINOGRAD_MIN_SIZE = 24
+WINOGRAD_MIN_CHANNELS = 16
+WINOGRAD_MIN_SIZE = 10
 """Channels per group and output height and width from which 'auto' tries winograd first. zen5-2, 1 and 2 threads,
-2026-11: winograd over cython 1.0-1.3x at 32 channels and 28x28 and up, 1.2-2x at 64-512; at 20x20 between
-0.8 and 1.9x, at 14x14 below 1. Plans only: in a single call transforming the weights takes longer than it saves, at
-64 channels and 224x224 still 1.4x, at 256 and 56x56 3x. `fastconv bench --backends cython,winograd`."""
+2026-11, winograd over cython: 16 channels 1.05-1.8x from 10x10 up, 32-512 channels 1.1-2.6x at 10x10 to 14x14 and
+1.7-3.4x from 16x16 up; 8x8 1.0-1.8x, 7x7 0.7-1.5x, 4x4 0.4-0.9x. Plans only: in a single call transforming the weights
+takes longer than it saves. `fastconv bench --backends cython,winograd`."""
 
 STRIP_SHARE, MOST_STRIP_BYTES = 1 / 2, 640 * 1024
 """Packed input of a task: share of a core's L2, and at most so many bytes; the rest is for weights and sums. zen5-2
@@ -58,9 +58,13 @@ Output channels of a register block of pixels -> share of the peak; with plain w
 in registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element
 with a stride, and a vector that is transposed on its way; what packing a vector of weights takes."""
 
-WINOGRAD_BYTES = 3 * 2**20
-"""Transformed input of a winograd task, bytes. zen5-2, 2026-11: 1.5 MB halves the speed at 512 channels, where too few
-tiles share the weights; 3, 6 and 12 MB alike. `fastconv bench --backends winograd`."""
+WINOGRAD_INPUT, WINOGRAD_OUTPUT = 10, 11
+"""What an element of a tile takes on its way there and back, in multiply-adds; estimates, for the choice of tasks."""
+
+WINOGRAD_BYTES, WINOGRAD_TILES = 3 * 2**19, 56
+"""Bytes of a winograd task's transformed input and products, but at least so many tiles as share the weights. zen5-2,
+2026-11, percent of the peak on one thread: 64 channels 224x224 1 MB 186, 1.5 MB 184, 2 MB 170, 3 MB 157; 128 channels
+112x112 1 MB 248, 2 MB 225; 512 channels 28x28 28 tiles 201, 49 tiles 300."""
 
 NUMBA_STRIP_BYTES = 256 * 1024
 """Padded input of a numba task, bytes: a quarter of a 1 MB L2. Not swept yet."""

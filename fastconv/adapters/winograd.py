@@ -7,6 +7,8 @@ non-finite elements and no others.
 
 from __future__ import annotations
 
+import itertools
+import math
 from functools import cache, lru_cache
 
 import numpy as np
@@ -17,7 +19,7 @@ from fastconv.adapters.direct import sequential_bound, workers
 from fastconv.arena import Arena, aligned
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
-from fastconv.lowering import choose_tile, lower_winograd
+from fastconv.lowering import Lowered, Tile, lower_winograd, parts
 from fastconv.spec import ConvSpec, Problem
 
 _TILES = {"F(2,3)": 2, "F(4,3)": 4}
@@ -97,13 +99,36 @@ def quick(state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads:
 def _layer(problem: Problem, isa: str, threads: int) -> _compiled.Layer:
     spec, m = problem.spec, _TILES[problem.algorithm]
     low, item = lower_winograd(spec, m), np.dtype(spec.dtype).itemsize
-    transformed = tuning.WINOGRAD_BYTES // (item * max(low.icg, 1) * (m + 2) ** 2)  # tiles whose transform fits
     out_h, out_w = spec.output_size
     at, _, bt = (np.ascontiguousarray(matrix, spec.dtype) for matrix in _floats(m))
     blocks = _blocks(isa, item)
-    tile = choose_tile(low, transformed * m * m, threads, blocks.lanes, bands=True)
+    each = item * (m + 2) ** 2 * (low.icg + blocks.lanes)  # bytes of a tile: transformed, and one block's products
+    tile = _choose_tile(low, max(tuning.WINOGRAD_BYTES // each, tuning.WINOGRAD_TILES), threads, blocks.lanes)
     return make_layer(low, spec.dtype, problem.epilogue, isa, tile, tuning.CHANNEL_BLOCK, 0, "channels", blocks, False,
                       (m, out_h, out_w, bt, at))  # fmt: skip
+
+
+def _choose_tile(low: Lowered, most: int, threads: int, unit: int) -> Tile:
+    """Tasks of at most ``most`` tiles with which all threads are done at about the same time.
+
+    As `fastconv.lowering.choose_tile`, in multiply-adds for one element of the tiles: products, both transforms, and
+    loading weights. The order of summation does not depend on the cut.
+    """
+    height, width, ocg = max(low.h.out, 1), max(low.w.out, 1), max(low.ocg, 1)
+    outer, best, least = max(low.n * low.g, 1), Tile(1, 1, ocg), math.inf
+    for cols, rows, part in itertools.product(parts(width, threads), parts(height, threads), parts(ocg, threads)):
+        step = -(-part // unit) * unit
+        if rows * cols > most:
+            continue
+        work = rows * cols * (low.icg * step + tuning.WINOGRAD_INPUT * low.icg + tuning.WINOGRAD_OUTPUT * step)
+        work += tuning.LOAD_WEIGHT * low.icg * step
+        whole = outer * (height // rows) * (width // cols) * max(ocg // step, 1)  # tasks of full size
+        count = outer * -(-height // rows) * -(-width // cols) * -(-ocg // step)
+        mean = work * outer * height * width * ocg / (rows * cols * step * count)
+        time = max(-(-whole // threads) * work, -(-count // threads) * mean)
+        if time < least * 0.999:
+            best, least = Tile(rows, cols, step), time
+    return best
 
 
 def _blocks(isa: str, item: int) -> Blocks:

@@ -82,7 +82,7 @@ static i64 NAME(channel_blocks)(const fc_conv *p) { return (p->icg + VL - 1) / V
 static i64 NAME(winograd_scratch)(const fc_conv *p)
 {
     const i64 square = (p->m + 2) * (p->m + 2), tiles = p->rows * p->cols;
-    const i64 elements = NAME(window_size)(p) + square * NAME(channel_blocks)(p) * tiles * VL + square * (tiles | 1) * LANES
+    const i64 elements = NAME(window_size)(p) + square * (NAME(channel_blocks)(p) * tiles | 1) * VL + square * (tiles | 1) * LANES
                          + p->m * GROUP * LANES;
     return round_up(elements * (i64)sizeof(T), 64);
 }
@@ -92,7 +92,8 @@ typedef struct {
     const fc_conv *p;
     tile_work store;
     numbers n;
-    i64 tiles, pitch, blocks;             /* tiles of the task; of products, an odd number; blocks of input channels */
+    i64 tiles, blocks;                    /* of the task; blocks of input channels */
+    i64 step, pitch;                      /* from one element to the next, transformed; of products, in tiles: odd numbers of lines */
     i64 width, lo, hi;                    /* of the window, and of what follows each other in a row of x */
     T *window, *transformed, *sums, *outputs; /* [row][pixel][lane], [element][block][tile][lane], [element][tile][lane] */
     const char *x;                        /* the group's first channel */
@@ -134,7 +135,6 @@ static void NAME(window_row)(const winograd_work *k, T *to, const char *x, i64 c
 static inline __attribute__((always_inline)) void NAME(transform_tiles)(const int m, const winograd_work *k, i64 block)
 {
     const int alpha = m + 2;
-    const i64 step = k->blocks * k->tiles * VL;
     T *to = k->transformed + block * k->tiles * VL;
     for (i64 r = 0; r < k->store.b.rows; r++)
         for (i64 t = 0; t < k->store.b.cols; t++, to += VL) {
@@ -154,7 +154,7 @@ static inline __attribute__((always_inline)) void NAME(transform_tiles)(const in
                 vec v[6];
                 NAME(transform_line)(m, &k->n, half[i], v);
 #pragma GCC unroll 6
-                for (int j = 0; j < alpha; j++) *(loose_vec *)(to + (i * alpha + j) * step) = v[j];
+                for (int j = 0; j < alpha; j++) *(loose_vec *)(to + (i * alpha + j) * k->step) = v[j];
             }
         }
 }
@@ -204,7 +204,7 @@ static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *we
             for (i64 c = 0; c < k->blocks; c += most) {
                 const steps s = {.taps = least(most, k->blocks - c), .channels = VL, .b_channel = 1, .start = starts};
                 const i64 ahead = next < end;
-                NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + ((e * k->blocks + c) * k->tiles + t) * VL, 0,
+                NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + e * k->step + (c * k->tiles + t) * VL, 0,
                                                &s, k->sums + (e * k->pitch + t) * lanes, c > 0, ahead ? next : (const char *)weights,
                                                ahead * 64);
                 next += s.taps * VL * 64;
@@ -252,10 +252,11 @@ static inline __attribute__((always_inline)) void NAME(winograd_block)(const int
     k.store = (tile_work){.p = p, .b = b, .out = p->out + b.n * p->out_stride[0] + b.g * p->ocg * p->out_stride[1],
                           .residual = !p->residual ? NULL : p->residual + b.n * p->residual_stride[0]
                                                             + b.g * p->ocg * p->residual_stride[1]};
+    k.step = (k.blocks * k.tiles | 1) * VL;
     k.pitch = k.tiles | 1;
     k.window = (T *)(p->scratch + worker * p->scratch_bytes);
     k.transformed = k.window + NAME(window_size)(p);
-    k.sums = k.transformed + square * k.blocks * p->rows * p->cols * VL;
+    k.sums = k.transformed + square * (k.blocks * p->rows * p->cols | 1) * VL;
     k.outputs = k.sums + square * (p->rows * p->cols | 1) * LANES;
     const i64 *const source = p->w.source + b.x0 * m;
     while (k.lo < k.width && source[k.lo] < 0) k.lo++;
