@@ -120,7 +120,7 @@ def _choose_tile(low: Lowered, most: int, threads: int, unit: int) -> Tile:
         step = -(-part // unit) * unit
         if rows * cols > most:
             continue
-        work = rows * cols * (low.icg * step + tuning.WINOGRAD_INPUT * low.icg + tuning.WINOGRAD_OUTPUT * step)
+        work: float = rows * cols * (low.icg * step + tuning.WINOGRAD_INPUT * low.icg + tuning.WINOGRAD_OUTPUT * step)
         work += tuning.LOAD_WEIGHT * low.icg * step
         whole = outer * (height // rows) * (width // cols) * max(ocg // step, 1)  # tasks of full size
         count = outer * -(-height // rows) * -(-width // cols) * -(-ocg // step)
