@@ -19,11 +19,11 @@ FFT_MIN_TAPS = 400
 `fastconv bench --backends cython,fft`."""
 
 WINOGRAD_MIN_CHANNELS = 16
-WINOGRAD_MIN_SIZE = 10
+WINOGRAD_MIN_SIZE = 6
 """Channels per group and output height and width from which 'auto' tries winograd first. zen5-2, 1 and 2 threads,
-2026-11, winograd over cython: 16 channels 1.05-1.8x from 10x10 up, 32-512 channels 1.1-2.6x at 10x10 to 14x14 and
-1.7-3.4x from 16x16 up; 8x8 1.0-1.8x, 7x7 0.7-1.5x, 4x4 0.4-0.9x. Plans only: in a single call transforming the weights
-takes longer than it saves. `fastconv bench --backends cython,winograd`."""
+2026-11, winograd over cython: 16 channels 1.05-1.8x (7x7: 0.97x), 32-512 channels 1.1-2.2x from 6x6 to 10x10, 1.3-2.5x
+at 12x12 to 14x14 and 1.6-3.5x from 16x16 up; 4x4 0.4-0.9x. Plans only: in a single call transforming the weights takes
+longer than it saves. `fastconv bench --backends cython,winograd`."""
 
 STRIP_SHARE, MOST_STRIP_BYTES = 1 / 2, 640 * 1024
 """Packed input of a task: share of a core's L2, and at most so many bytes; the rest is for weights and sums. zen5-2
@@ -57,6 +57,11 @@ PACK_WEIGHTS = 0.6
 Output channels of a register block of pixels -> share of the peak; with plain weights in place of packed ones; sums
 in registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element
 with a stride, and a vector that is transposed on its way; what packing a vector of weights takes."""
+
+WINOGRAD_NEAR, WINOGRAD_FAR, WINOGRAD_NEAR_BYTES = 2, 8, 4 * 2**20
+"""What loading a transformed weight takes beside its products, in tiles: where F(4,3)'s weights take few bytes, and
+where they take more. Chooses F(2,3) or F(4,3): zen5-2, 2026-11, over cython at 7x7: 64 channels 1.15 and 1.38x, 512
+channels 1.23 and 0.76x; 512 channels at 10x10 1.84 and 1.40x, at 14x14 1.85 and 2.24x."""
 
 WINOGRAD_INPUT, WINOGRAD_OUTPUT = 10, 11
 """What an element of a tile takes on its way there and back, in multiply-adds; estimates, for the choice of tasks."""

@@ -26,13 +26,15 @@ _TILES = {"F(2,3)": 2, "F(4,3)": 4}
 
 
 def algorithm(spec: ConvSpec) -> str:
-    """The tile with the fewer products, tiles that hang over the edge and pitch included."""
+    """The tile with the fewer products, tiles that hang over the edge included, and weights to load."""
+    weights = np.dtype(spec.dtype).itemsize * spec.oc * (spec.ic // spec.g) * 36
+    load = tuning.WINOGRAD_FAR if weights > tuning.WINOGRAD_NEAR_BYTES else tuning.WINOGRAD_NEAR
 
-    def products(name: str) -> int:
-        low = lower_winograd(spec, _TILES[name])
-        return low.h.out * (low.w.out + low.w.reach) * (_TILES[name] + 2) ** 2
+    def time(name: str) -> int:
+        m = _TILES[name]
+        return (math.prod(-(-size // m) for size in spec.output_size) + load) * (m + 2) ** 2
 
-    return min(_TILES, key=products)
+    return min(_TILES, key=time)
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:
