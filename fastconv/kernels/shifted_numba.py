@@ -25,6 +25,7 @@ from fastconv.kernels.vector_ir import (
     load,
     load_int,
     merge_lanes,
+    prefetch,
     store,
     take_ticket,
     zero_of,
@@ -42,19 +43,27 @@ CALL = (
 panel is one run of ``out``."""
 
 LAYER = (
-    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "taps", "single", "item", "mr", "nv_max", "vl",
-    "a_group", "a_first", "a_oc", "a_packed", "a_chan", "a_row", "a_taps", "a_taps_last", "b_chan", "b_taps", "tasks",
+    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "held", "taps", "single", "item", "mr", "nv_max",
+    "vl", "lanes", "oc_all", "a_width", "a_group", "a_oc", "a_chan", "a_taps", "b_chan", "b_taps", "b_row", "b_col",
+    "origin", "tasks",
     "rows", "cols", "row_blocks", "col_blocks", "oc_step", "oc_splits", "by_rows", "in_place", "pitch", "slot_bytes",
     "tile_offset", "plane", "strip_rows", "slices", "d_stride", "d_taps", "d_source", "h_stride", "h_phases",
     "h_phase", "h_source", "h_length", "w_stride", "w_phases", "w_phase", "w_source", "w_length", "w_before",
-    "w_size", "w_edges",
+    "w_size", "w_edges", "square", "tilings", "z_kinds", "row_kinds", "col_kinds",
 )  # fmt: skip
 """Fields of the layer and its tiles.
 
-Weights of output channel o from reduced channel c on: ``a + group*a_group + c*a_first + o*(a_oc + chans*a_packed)``.
-``single``: the taps are (tap, channel) pairs, the micro-kernel sees one channel. ``by_rows``: panels stay inside one
-row of the output; else they run on over the ``pitch - cols`` pixels between rows. ``plane``: elements of one channel
-of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that of w has others in the padding."""
+Packed weights come in blocks of ``lanes`` output channels, the last one narrower, ``oc_all`` a group with the zeros at
+its end: ``a[group][block][input channels][tap][channel][lane]``, ``a_width`` elements for each output and input
+channel. With ``lanes`` 0 they are the caller's: ``a + group*a_group + c*a_chan + o*a_oc``, taps from there at ``a_taps``.
+``held``: input channels that a task packs at a time; ``chans``: those that are summed from zero. ``single``: the taps
+are (tap, channel) pairs, the micro-kernel sees one channel. ``origin``: from the first pixel of the padding to x.
+
+``by_rows``: panels stay inside one row of the output; else they run on over the ``pitch - cols`` pixels between rows.
+``plane``: elements of one channel of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that
+of w has others in the padding. From ``square`` on: of `fastconv.kernels.channels_numba` alone; ``b_row`` and ``b_col``
+are the distances between outputs' pixels there, ``square`` bytes from the sums to what is transposed, ``tilings`` a
+table of (tiles, count), indexed by the sum of what ``*_kinds`` say of a task's slice, rows and columns."""
 
 JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
 
@@ -80,11 +89,11 @@ def run_tasks(jobs: Any, worker: int, item: int) -> None:
         row, col, oc = row * job.rows, col * job.cols, split * job.oc_step
         rows, cols = min(job.rows, job.out_rows - row), min(job.cols, job.out_width - col)
         oc_end = min(oc + job.oc_step, job.ocg)
-        for c in range(0, job.icg, job.chans):
-            chans = min(job.chans, job.icg - c)
+        for c in range(0, job.icg, job.held):
+            chans = min(job.held, job.icg - c)
             if job.in_place:
-                source = n * job.x_n + (g * job.icg + c) * job.x_c + z * job.d_stride * job.x_d + row * job.x_h + col
-                b = job.x + source * job.item
+                source = n * job.x_n + (g * job.icg + c) * job.x_c + z * job.d_stride * job.x_d - job.origin
+                b = job.x + (source + row * job.h_stride * job.x_h + col * job.w_stride) * job.item
             else:
                 b = strip
                 call(job.pack, (job.counter, strip, n, g * job.icg + c, chans, z, row, rows, col))
@@ -160,9 +169,10 @@ def multiply(
 ) -> None:  # fmt: skip
     """All panels of one strip by all blocks of output channels oc..oc_end.
 
-    Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by. No block is
-    partial: the last rows of weights are taken from ``ocg - mr`` on and only the new ones stored, and so are the last
-    pixels of an ``x`` read in place, which nothing may read beyond.
+    Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by; the first blocks
+    fetch those of the next panel. No block is partial: packed weights end with zeros, of the caller's the last rows are
+    taken from ``ocg - mr`` on and only the new ones stored, and so are the last pixels of an ``x`` read in place,
+    which nothing may read beyond.
     """
     job, zero = carray(jobs, 1)[0], zero_of(item)
     mr, vl, pitch = job.mr, job.vl, job.pitch
@@ -173,7 +183,6 @@ def multiply(
     least = vectors // max(panels, 1)
     wider = vectors - least * panels
     tails = 1 if job.in_place and vectors * vl < length else 0
-    a_taps = job.a_taps if chans == job.chans else job.a_taps_last
     kernel_chans = 1 if job.single else chans
     last = c + chans == job.icg
     closing = last and (job.bias or job.res or job.activation)
@@ -188,24 +197,36 @@ def multiply(
             whole = job.direct and start == new and stop <= length
             kernel = load_int(job.kernels, nv)
             pixels = b + (run * pitch + start) * item
+            ahead = nv
             for block in range(oc, oc_end, mr):
-                first = min(block, job.ocg - mr)
-                rows_new = first + mr - block
-                a = g * job.a_group + c * job.a_first + first * job.a_oc + block * chans * job.a_packed
+                first, a_chan, tap = block, job.a_chan, 1
+                if job.lanes:
+                    lead = block // job.lanes * job.lanes
+                    a_chan = min(job.lanes, job.oc_all - lead)
+                    a = ((g * job.oc_all + lead) * job.icg + c * a_chan) * job.a_width + block - lead
+                    tap = kernel_chans * a_chan
+                else:
+                    first = min(block, job.ocg - mr)
+                    a = g * job.a_group + c * a_chan + first * job.a_oc
+                rows_new = min(first + mr, job.ocg) - block
                 into, into_row, add = tile, nv * vl, 0
-                if whole and first == block:
+                if whole and rows_new == mr:
                     into = out + (run * job.out_h + start + block * job.out_c) * item
                     into_row, add = job.out_c, c
+                    for i in range(mr):
+                        for line in range(0, nv * vl * item, 64):
+                            prefetch(into + i * into_row * item + line)
                 call(kernel, (
-                    job.taps, kernel_chans, job.a + a * item, a_taps, job.a_chan, job.a_row,
-                    pixels, job.b_taps, job.b_chan, into, into_row, add,
+                    job.taps, kernel_chans, job.a + a * item, job.a_taps, tap, a_chan, job.a_oc,
+                    pixels, job.b_taps, job.b_chan, into, into_row, add, ahead * vl * item,
                 ))  # fmt: skip
+                ahead = ahead + 1 if ahead and ahead + 1 < 2 * nv else 0
                 bias = job.bias + (g * job.ocg + block) * item
                 origin, origin_row, add, left = tile, nv * vl, c, min(stop, length) - new
                 if into != tile:
                     origin, origin_row, add, left = into, into_row, 0, left if closing else 0
                 else:
-                    origin += ((mr - rows_new) * nv * vl + new - start) * item
+                    origin += ((block - first) * nv * vl + new - start) * item
                 y_at, x_at = y, x
                 while left > 0:
                     size = left if into != tile else min(cols - x_at, left)
