@@ -48,7 +48,7 @@ def run_python(code, **environment):
 @pytest.mark.parametrize("mr, nv", tuning.NUMBA_PANELS[32].items())
 def test_micro_kernel_keeps_its_accumulators_in_registers(item, mr, nv, packed):
     literals = item, mr, nv, VECTOR_BYTES // item, packed
-    assert count_in_code(micro_numba.kernel_block, 14, literals) == mr * nv
+    assert count_in_code(micro_numba.kernel_block, 16, literals) == mr * nv
 
 
 @pytest.mark.parametrize("item", [4, 8])
@@ -70,7 +70,8 @@ def count_in_code(function, integers, literals):
         pytest.skip(f"counts the registers of AVX-512; this machine has vectors of {VECTOR_BYTES} bytes")
     kernel = numba.njit(types.void(*[types.int64] * integers, *map(types.literal, literals)))(function)
     (code,) = kernel.inspect_asm().values()
-    assert not re.findall(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p\)", code)
+    body = code[: code.rindex("vfmadd")]  # the wrapper that follows clears its stack
+    assert not re.findall(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p\)", body)
     return len(re.findall(r"vfmadd\d+p[sd]\s[^\n]*%zmm", code))
 
 

@@ -67,7 +67,7 @@ def geometry(spec: ConvSpec, shape: Shape, workers: int, max_workspace: int | No
     )  # fmt: skip
     job = np.zeros(len(shifted_numba.CALL) + len(shifted_numba.LAYER), np.int64)
     job[len(shifted_numba.CALL) :] = [fields[name] for name in shifted_numba.LAYER]
-    return Geometry(job, part, (*tables, *part.tables), slot_bytes * workers)
+    return Geometry(job, part, (*tables, *part.tables), _aligned(job.nbytes) + slot_bytes * workers)
 
 
 def lanes(low: Lowered, shape: Shape, channels_last: bool) -> str:

@@ -41,18 +41,17 @@ class State:
 class Bound:
     """A job that lacks only the addresses of a call; ``kept`` owns what it points to."""
 
-    job: np.ndarray
     tasks: int
+    job: int
+    fields: int
     scratch_bytes: int
     threads: int
     kept: tuple[object, ...]
 
     def run(self, x: int, out: int, residual: int, scratch: Arena) -> None:
-        job = self.job.copy()
-        address = job.ctypes.data
         with scratch.borrow(self.scratch_bytes) as buffer:
-            job[CALLED] = (address, buffer.ctypes.data, x, out, residual)
-            numba_launch.pool.run(self.tasks, address, self.threads)
+            start = buffer.__array_interface__["data"][0]
+            numba_launch.pool.run(self.threads, self.tasks, self.job, self.fields, start, x, out, residual)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,9 +75,6 @@ class Quick:
             return False
         self.bound.run(source, target, 0, arena)
         return True
-
-
-CALLED = [shifted_numba.CALL.index(name) for name in ("counter", "scratch", "x", "out", "res")]
 
 
 def algorithm(spec: ConvSpec) -> str:
@@ -165,7 +161,7 @@ def _bind(state: State, problem: Problem, strides: tuple[Ints, Ints, Ints], thre
         *(0,) * 4, *x, 0, *out, 0, *residual, _address(state.bias), *_activation(problem.epilogue),
         part.direct and out[4] == 1, state.weights.ctypes.data, kernels.ctypes.data, pack_strip, multiply,
     )  # fmt: skip
-    return Bound(job, tasks, plan.scratch_bytes, threads, (state, plan, kernels))
+    return Bound(tasks, job.ctypes.data, job.size, plan.scratch_bytes, threads, (job, state, plan, kernels))
 
 
 def _strides(array: np.ndarray) -> Ints:

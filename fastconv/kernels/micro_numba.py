@@ -9,6 +9,7 @@ and no spill (``tests/test_numba_backend.py`` reads the machine code).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -32,13 +33,14 @@ from fastconv.kernels.vector_ir import (
 
 def kernel_block(
     taps: int, chans: int, a: int, a_taps: int, a_tap: int, a_chan: int, a_row: int, b: int, b_taps: int, b_chan: int,
-    c: int, c_row: int, add: int, ahead: int, item: int, mr: int, nv: int, vl: int, packed: int,
+    c: int, c_row: int, add: int, bias: int, relu: int, ahead: int, item: int, mr: int, nv: int, vl: int, packed: int,
 ) -> None:  # fmt: skip
     """Multiply ``mr`` rows of weights by ``nv`` vectors of ``vl`` pixels; compiled per shape by Numba.
 
     ``c[i*c_row + j] (+)= sum over tap < taps, k < chans of
     a[a_taps[tap]*a_tap + k*a_chan + i*a_row] * b[b_taps[tap] + k*b_chan + j]``  for i < mr, j < nv*vl,
-    added where ``add`` is not 0, else stored. The sum starts from zero and runs in that order, fused, whatever
+    added where ``add`` is not 0, else stored. Where the address ``bias`` is not 0, ``bias[i]`` is added last, and then,
+    where ``relu`` is not 0, what is below 0 becomes 0. The sum starts from zero and runs in that order, fused, whatever
     the shape: every shape gives the same bits.
 
     With the literal ``packed`` a_row is 1. a, b, c, a_taps, b_taps are addresses (elements aligned, vectors need not
@@ -47,15 +49,35 @@ def kernel_block(
     ``ahead`` bytes behind them.
     """
     accumulate_block(
-        taps, chans, a, a_taps, a_tap, a_chan, a_row, b, b_taps, b_chan, c, c_row, add, ahead, item, mr, nv, vl, packed
+        taps,
+        chans,
+        a,
+        a_taps,
+        a_tap,
+        a_chan,
+        a_row,
+        b,
+        b_taps,
+        b_chan,
+        c,
+        c_row,
+        add,
+        bias,
+        relu,
+        ahead,
+        item,
+        mr,
+        nv,
+        vl,
+        packed,
     )
 
 
 @intrinsic(prefer_literal=True)
 def accumulate_block(
     typingctx: Any, taps: Any, chans: Any, a: Any, a_taps: Any, a_tap: Any, a_chan: Any, a_row: Any, b: Any,
-    b_taps: Any, b_chan: Any, c: Any, c_row: Any, add: Any, ahead: Any, item: Any, mr: Any, nv: Any, vl: Any,
-    packed: Any,
+    b_taps: Any, b_chan: Any, c: Any, c_row: Any, add: Any, bias: Any, relu: Any, ahead: Any, item: Any,
+    mr: Any, nv: Any, vl: Any, packed: Any,
 ) -> Any:  # fmt: skip
     """The body of the micro-kernel; its contract stands at `kernel_block`."""
     number, element = element_of(item)
@@ -63,10 +85,10 @@ def accumulate_block(
     shape = tuple(literal.literal_value for literal in literals[1:])
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _emit_block(builder, element, shape, args[:14])
+        _emit_block(builder, element, shape, args[:16])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 14, *literals), generate
+    return types.void(*[types.int64] * 16, *literals), generate
 
 
 def _emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any) -> None:
@@ -74,7 +96,7 @@ def _emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: An
 
     Both loops run at least once and test at their end.
     """
-    taps, chans, a, a_taps, a_tap, a_chan, a_row, b, b_taps, b_chan, c, c_row, add, ahead = args
+    taps, chans, a, a_taps, a_tap, a_chan, a_row, b, b_taps, b_chan, c, c_row, add, bias, relu, ahead = args
     mr, nv, vl, packed = shape
     vector = ir.VectorType(element, vl)
     multiply_add = fused(builder.module, vector)
@@ -125,20 +147,46 @@ def _emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: An
         for i in range(mr) for j in range(nv)
     ]  # fmt: skip
     places = [builder.bitcast(place, vector.as_pointer()) for place in places]
-    add_or_store(builder, places, totals, add)
+    totals = added(builder, places, totals, add)
+    for place, total in zip(places, _closed(builder, element, totals, bias, relu, nv), strict=True):
+        builder.store(total, place, align=element_bytes(element))
 
 
-def add_or_store(builder: Any, places: list[Any], totals: list[Any], add: Any) -> None:
-    """Write vectors to their places, added to what is there where ``add`` is not 0."""
+def added(builder: Any, places: list[Any], totals: list[Any], add: Any) -> list[Any]:
+    """Vectors, with those at their places added to them where ``add`` is not 0."""
     align = element_bytes(totals[0].type.element)
-    with builder.if_else(builder.icmp_signed("!=", add, INT(0))) as (added, stored):
-        with added:
-            for place, total in zip(places, totals, strict=True):
-                before = builder.load(place, align=align)
-                builder.store(builder.fadd(before, total), place, align=align)
-        with stored:
-            for place, total in zip(places, totals, strict=True):
-                builder.store(total, place, align=align)
+    return _either(builder, builder.icmp_signed("!=", add, INT(0)), totals, lambda: [
+        builder.fadd(builder.load(place, align=align), total) for place, total in zip(places, totals, strict=True)
+    ])  # fmt: skip
+
+
+def _closed(builder: Any, element: ir.Type, totals: list[Any], bias: Any, relu: Any, nv: int) -> list[Any]:
+    """Rows of ``nv`` vectors after bias and ReLU, where the address of the bias is not 0."""
+    vector = totals[0].type
+
+    def close() -> list[Any]:
+        positive = builder.icmp_signed("!=", relu, INT(0))
+        floor = builder.select(positive, ir.Constant(element, 0.0), ir.Constant(element, float("-inf")))
+        least, result = splat(builder, floor, vector), []
+        for i, total in enumerate(totals):
+            shift = splat(builder, builder.load(element_at(builder, bias, INT(i // nv), element)), vector)
+            value = builder.fadd(total, shift)
+            below = builder.fcmp_ordered("<", value, least)
+            result.append(builder.select(below, ir.Constant(vector, None), value))
+        return result
+
+    return _either(builder, builder.icmp_signed("!=", bias, INT(0)), totals, close)
+
+
+def _either(builder: Any, condition: Any, values: list[Any], change: Callable[[], list[Any]]) -> list[Any]:
+    """What ``change`` makes of the values where the condition holds, else the values."""
+    before = builder.block
+    with builder.if_then(condition):
+        changed, inside = change(), builder.block
+    phis = [phi_from(builder, value.type, before, value) for value in values]
+    for phi, value in zip(phis, changed, strict=True):
+        phi.add_incoming(value, inside)
+    return phis
 
 
 def keep_rolled(module: Any, branch: Any, name: str) -> None:

@@ -80,7 +80,7 @@ def tiles(shape: Shape, sizes: tuple[tuple[int, ...], ...], ocg: int) -> np.ndar
 @cache
 def panel(shape: Shape, nv: int) -> Any:
     literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl, int(shape.lanes > 0)))
-    return numba.cfunc(types.void(*[types.int64] * 14, *literals), cache=True)(micro_numba.kernel_block)
+    return numba.cfunc(types.void(*[types.int64] * 16, *literals), cache=True)(micro_numba.kernel_block)
 
 
 @cache
@@ -117,26 +117,31 @@ class Pool:
         self._lock = threading.Lock()
         self._serial_only = _layer() is not None
 
-    def run(self, function: int, job: int, workers: int) -> None:
+    def run(self, workers: int, *arguments: int) -> None:
+        """Run a job by so many workers; the arguments are those of `shifted_numba.run_serial`."""
         if workers == 1 or self._serial_only:
-            shifted_numba.run_serial(function, job)
+            shifted_numba.run_serial(*arguments)
         elif _layer() in ("omp", "tbb"):
-            self._run_parallel(function, job, workers)
+            _run_parallel(arguments, workers)
         elif self._lock.acquire(blocking=False):
             try:
-                self._run_parallel(function, job, workers)
+                _run_parallel(arguments, workers)
             finally:
                 self._lock.release()
         else:
-            shifted_numba.run_serial(function, job)
+            shifted_numba.run_serial(*arguments)
 
-    def _run_parallel(self, function: int, job: int, workers: int) -> None:
-        before = numba.get_num_threads()
-        numba.set_num_threads(workers)
-        try:
-            shifted_numba.run_parallel(function, job, workers)
-        finally:
-            numba.set_num_threads(before)
+
+def _run_parallel(arguments: tuple[int, ...], workers: int) -> None:
+    before = numba.get_num_threads()
+    if before == workers:
+        shifted_numba.run_parallel(*arguments, workers)
+        return
+    numba.set_num_threads(workers)
+    try:
+        shifted_numba.run_parallel(*arguments, workers)
+    finally:
+        numba.set_num_threads(before)
 
 
 def _load_libgomp() -> None:

@@ -55,7 +55,7 @@ LAYER = (
 
 Packed weights come in blocks of ``lanes`` output channels, the last one narrower, ``oc_all`` a group with the zeros at
 its end: ``a[group][block][input channels][tap][channel][lane]``, ``a_width`` elements for each output and input
-channel. With ``lanes`` 0 they are the caller's: ``a + group*a_group + c*a_chan + o*a_oc``, taps from there at ``a_taps``.
+channel. With ``lanes`` 0 they are the caller's: ``a + group*a_group + c*a_chan + o*a_oc``, with taps at ``a_taps``.
 ``held``: input channels that a task packs at a time; ``chans``: those that are summed from zero. ``single``: the taps
 are (tap, channel) pairs, the micro-kernel sees one channel. ``origin``: from the first pixel of the padding to x.
 
@@ -66,6 +66,8 @@ are the distances between outputs' pixels there, ``square`` bytes from the sums 
 table of (tiles, count), indexed by the sum of what ``*_kinds`` say of a task's slice, rows and columns."""
 
 JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
+
+COUNTER, SCRATCH, X, OUT, RES = map(CALL.index, ("counter", "scratch", "x", "out", "res"))
 
 ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hardswish", "silu", "gelu", "gelu_tanh")
 """The numbers by which a job names an activation: positions in this tuple."""
@@ -186,6 +188,7 @@ def multiply(
     kernel_chans = 1 if job.single else chans
     last = c + chans == job.icg
     closing = last and (job.bias or job.res or job.activation)
+    by_kernel = last and job.bias and job.activation < 2 and not job.res
     out = job.out + (n * job.out_n + g * job.ocg * job.out_c + z * job.out_d + row * job.out_h + col * job.out_w) * item
     res = job.res + (n * job.res_n + g * job.ocg * job.res_c + z * job.res_d + row * job.res_h + col * job.res_w) * item
     for run in range(rows if job.by_rows else 1):
@@ -209,22 +212,23 @@ def multiply(
                     first = min(block, job.ocg - mr)
                     a = g * job.a_group + c * a_chan + first * job.a_oc
                 rows_new = min(first + mr, job.ocg) - block
-                into, into_row, add = tile, nv * vl, 0
+                bias = job.bias + (g * job.ocg + block) * item
+                into, into_row, add, closed = tile, nv * vl, 0, False
                 if whole and rows_new == mr:
                     into = out + (run * job.out_h + start + block * job.out_c) * item
-                    into_row, add = job.out_c, c
+                    into_row, add, closed = job.out_c, c, by_kernel
                     for i in range(mr):
                         for line in range(0, nv * vl * item, 64):
                             prefetch(into + i * into_row * item + line)
                 call(kernel, (
                     job.taps, kernel_chans, job.a + a * item, job.a_taps, tap, a_chan, job.a_oc,
-                    pixels, job.b_taps, job.b_chan, into, into_row, add, ahead * vl * item,
+                    pixels, job.b_taps, job.b_chan, into, into_row, add,
+                    bias if closed else 0, job.activation, ahead * vl * item,
                 ))  # fmt: skip
                 ahead = ahead + 1 if ahead and ahead + 1 < 2 * nv else 0
-                bias = job.bias + (g * job.ocg + block) * item
                 origin, origin_row, add, left = tile, nv * vl, c, min(stop, length) - new
                 if into != tile:
-                    origin, origin_row, add, left = into, into_row, 0, left if closing else 0
+                    origin, origin_row, add, left = into, into_row, 0, left if closing and not closed else 0
                 else:
                     origin += ((block - first) * nv * vl + new - start) * item
                 y_at, x_at = y, x
@@ -304,13 +308,32 @@ def activate(job: Any, v: Any, zero: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def run_serial(function: int, jobs: int) -> None:
-    """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`."""
-    call(function, (jobs, 0))
+def run_serial(function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int) -> None:
+    """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`.
+
+    The job of ``fields`` integers at ``job`` is for any arrays: it is copied to the start of ``scratch``, with the
+    addresses of these.
+    """
+    place_job(job, fields, scratch, x, out, res)
+    call(function, (scratch, 0))
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def run_parallel(function: int, jobs: int, workers: int) -> None:
-    """Run the tasks of a job by ``workers`` workers on Numba's threads; fewer threads take several workers in turn."""
+def run_parallel(
+    function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int, workers: int
+) -> None:  # fmt: skip
+    """The same by ``workers`` workers on Numba's threads; fewer threads take several workers in turn."""
+    place_job(job, fields, scratch, x, out, res)
     for worker in prange(workers):
-        call(function, (jobs, np.int64(worker)))
+        call(function, (scratch, np.int64(worker)))
+
+
+@njit(error_model="numpy")
+def place_job(job: int, fields: int, to: int, x: int, out: int, res: int) -> None:
+    for i in range(fields):
+        store(to, i, load_int(job, i))
+    store(to, COUNTER, to)
+    store(to, SCRATCH, to + (fields * 8 + 63) // 64 * 64)
+    store(to, X, x)
+    store(to, OUT, out)
+    store(to, RES, res)

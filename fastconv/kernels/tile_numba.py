@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.micro_numba import add_or_store, fused, keep_rolled, phi_from
+from fastconv.kernels.micro_numba import added, fused, keep_rolled, phi_from
 from fastconv.kernels.vector_ir import BYTES, INT, element_at, element_bytes, element_of, splat, touch
 
 LEAVES = 2
@@ -117,7 +117,8 @@ def _emit_tile(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any
     builder.position_at_end(done)
     places = [element_at(builder, c, INT(i * vl), element) for i in range(len(sums))]
     places = [builder.bitcast(place, vector.as_pointer()) for place in places]
-    add_or_store(builder, places, sums, add)
+    for place, total in zip(places, added(builder, places, sums, add), strict=True):
+        builder.store(total, place, align=element_bytes(element))
 
 
 def _parts(high: int, wide: int, leave: int) -> dict[int, list[int]]:
