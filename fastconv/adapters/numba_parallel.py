@@ -130,8 +130,8 @@ def run(
     residual: np.ndarray | None, threads: int, scratch: Arena,
 ) -> None:  # fmt: skip
     (x,) = operands
-    res_strides = (0,) * 5 if residual is None else _strides(residual)
-    bound = _bind(state, problem, (_strides(x), _strides(out), res_strides), threads)
+    added = None if residual is None else _strides(residual)
+    bound = _bind(state, problem, _strides(x), _strides(out), added, threads)
     bound.run(x.ctypes.data, out.ctypes.data, _address(residual), scratch)
 
 
@@ -139,27 +139,26 @@ def quick(
     state: State, problem: Problem, shapes: tuple[Ints, Ints], axes: tuple[Ints, Ints], threads: int
 ) -> Quick:  # fmt: skip
     x, out = (_contiguous(shape, order) for shape, order in zip(shapes, axes, strict=True))
-    bound = _bind(state, problem, (x, out, (0,) * 5), threads)
+    bound = _bind(state, problem, x, out, None, threads)
     return Quick(bound, shapes[0], shapes[1], np.dtype(problem.spec.dtype))
 
 
-def _bind(state: State, problem: Problem, strides: tuple[Ints, Ints, Ints], threads: int) -> Bound:
-    """A job for arrays of these strides in elements: x, out and residual."""
-    spec, shape, (x, out, residual) = problem.spec, state.shape, strides
-    threads = _workers(spec, threads)
-    joined = all(s[3] == s[4] * spec.output_size[-1] for s in (out, residual))
+def _bind(state: State, problem: Problem, x: Ints, out: Ints, residual: Ints | None, threads: int) -> Bound:
+    """A job for arrays of these strides in elements."""
+    spec, shape, threads = problem.spec, state.shape, _workers(problem.spec, threads)
+    joined = all(s[3] == s[4] * spec.output_size[-1] for s in (out, residual or out))
     layout = Layout(x if x[4] == 1 else None, state.strides, state.finite, joined)
     plan = geometry(spec, shape, threads, problem.max_workspace, layout)
     part = plan.part
     kernels = (numba_launch.panels(shape, part.kernels) if part.loops == "multiply"
                else numba_launch.tiles(shape, part.kernels, spec.oc // spec.g))  # fmt: skip
-    tasks, pack_strip, multiply = (
-        numba_launch.loops(name, shape.item).address for name in ("run_tasks", "pack_strip", part.loops)
-    )
+    needed = {"run_tasks": True, "pack_strip": not part.fields["in_place"], part.loops: True,
+              "finish": residual is not None or problem.epilogue.activation not in (None, "relu")}  # fmt: skip
+    tasks, *functions = (numba_launch.loops(name, shape.item).address if need else 0 for name, need in needed.items())
     job = plan.job.copy()
     job[: len(shifted_numba.CALL)] = (
-        *(0,) * 4, *x, 0, *out, 0, *residual, _address(state.bias), *_activation(problem.epilogue),
-        part.direct and out[4] == 1, state.weights.ctypes.data, kernels.ctypes.data, pack_strip, multiply,
+        *(0,) * 4, *x, 0, *out, 0, *(residual or (0,) * 5), _address(state.bias), *_activation(problem.epilogue),
+        part.direct and out[4] == 1, state.weights.ctypes.data, kernels.ctypes.data, *functions,
     )  # fmt: skip
     return Bound(tasks, job.ctypes.data, job.size, plan.scratch_bytes, threads, (job, state, plan, kernels))
 

@@ -3,7 +3,7 @@
 Compiled functions are found by address (see `fastconv.kernels.vector_ir.call`), each for one shape, and kept on disk.
 """
 
-# mypy: disable-error-code="attr-defined, no-untyped-call"
+# mypy: disable-error-code="attr-defined, call-arg, no-untyped-call"
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def tile(shape: Shape, size: tuple[int, ...], nv: int) -> Any:
 
 @cache
 def loops(name: str, item: int) -> Any:
-    """`run_tasks`, `pack_strip`, `multiply` or `multiply_tiles`, compiled for elements of ``item`` bytes.
+    """`run_tasks`, `pack_strip`, `multiply`, `multiply_tiles` or `finish`, compiled for elements of ``item`` bytes.
 
     Apart, not one in the other: Numba would optimise the inner ones a second time, 0.5 s of 2 s.
     """

@@ -34,13 +34,13 @@ from fastconv.kernels.vector_ir import (
 CALL = (
     "ticket", "counter", "scratch", "x", "x_n", "x_c", "x_d", "x_h", "x_w", "out", "out_n", "out_c", "out_d", "out_h",
     "out_w", "res", "res_n", "res_c", "res_d", "res_h", "res_w", "bias", "activation", "slope", "direct", "a",
-    "kernels", "pack", "multiply",
+    "kernels", "pack", "multiply", "finish",
 )  # fmt: skip
 """Fields of one call: addresses in bytes (0 where there is no bias or residual), strides in elements.
 
-``counter`` is the address of ``ticket``; ``kernels[nv]`` that of the micro-kernel of nv vectors; ``pack`` and
-``multiply`` those of the compiled `pack_strip` and `multiply`; ``direct`` is 1 where a
-panel is one run of ``out``."""
+``counter`` is the address of ``ticket``, and of the job; ``kernels[nv]`` that of the micro-kernel of nv vectors;
+``pack``, ``multiply`` and ``finish`` those of the compiled functions, 0 where they are not needed; ``direct`` is 1
+where a panel is one run of ``out``."""
 
 LAYER = (
     "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "held", "taps", "single", "item", "mr", "nv_max",
@@ -271,12 +271,12 @@ def merge(
                 value = (load(zero, target, j * job.out_w) + value if add else value) + shift
                 store(target, j * job.out_w, zero if value < floor else value)
     if last and (job.res or job.activation) and not fused:
-        finish(job, to, res, rows, size, zero)
+        call(job.finish, (job.counter, to, res, rows, size))
 
 
-@njit(error_model="numpy")
-def finish(job: Any, out: int, res: int, rows: int, size: int, zero: Any) -> None:
+def finish(jobs: Any, out: int, res: int, rows: int, size: int, item: int) -> None:
     """``out = act(out + residual)`` for ``rows`` output channels and ``size`` pixels of one row."""
+    job, zero = carray(jobs, 1)[0], zero_of(item)
     for i in range(rows):
         target, added = out + i * job.out_c * job.item, res + i * job.res_c * job.item
         for j in range(size):
