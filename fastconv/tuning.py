@@ -71,13 +71,6 @@ WINOGRAD_BYTES, WINOGRAD_TILES = 3 * 2**19, 56
 2026-11, percent of the peak on one thread: 64 channels 224x224 1 MB 186, 1.5 MB 184, 2 MB 170, 3 MB 157; 128 channels
 112x112 1 MB 248, 2 MB 225; 512 channels 28x28 28 tiles 201, 49 tiles 300."""
 
-NUMBA_STRIP_BYTES = 256 * 1024
-"""Padded input of a numba task, bytes: a quarter of a 1 MB L2. Not swept yet."""
-
-NUMBA_CHANNEL_BLOCK = 32
-"""Most input channels of a block of several taps in numba. zen5-2, 2026-11: 32 and 64 level within the noise of 5 %;
-the smaller block has the smaller error. `fastconv bench --backends numba`."""
-
 NUMBA_SINGLE_CHANNELS = 4
 """Up to so many channels numba's micro-kernel takes (tap, channel) pairs as taps. Not swept yet."""
 
@@ -90,12 +83,8 @@ EPILOGUE_BYTES = 256 * 1024
 PAGE_BYTES = 4096
 """Distance in bytes at which the channels of a strip would all fall into the same sets of an L1 cache."""
 
-NUMBA_BLOCKS = {
-    32: ((8, 3, 1.0), (4, 6, 0.99), (2, 8, 0.88), (1, 8, 0.47)),
-    16: ((4, 3, 1.0), (2, 6, 0.95), (1, 8, 0.5)),
-}
-"""Vector registers -> numba's register blocks: output channels, vectors of pixels, share of the peak. zen5-2,
-2026-11."""
+NUMBA_PANELS = {32: {8: 3, 4: 6, 2: 8, 1: 8}, 16: {4: 3, 2: 6, 1: 8}}
+"""Vector registers -> output channels of numba's register blocks with pixels in the lanes -> most vectors of pixels."""
 
 FFT_FEW_PRODUCTS = 16
 FFT_SMALLEST = {1: 256, 2: 32, 3: 16}

@@ -19,13 +19,13 @@ import numba
 from numba import types
 
 from fastconv import tuning
-from fastconv.adapters import numba_parallel
-from fastconv.kernels import micro_numba, numba_launch, shifted_numba, vector_ir
+from fastconv.adapters import numba_geometry, numba_parallel
+from fastconv.kernels import micro_numba, numba_launch, shifted_numba, tile_numba, vector_ir
 from fastconv.spec import parse_layer
 
 PACKAGE = Path(fastconv.__file__).parents[1]
 VECTOR_BYTES = vector_ir.host_vector_bytes()
-THREADED = "ic40ih40oc24k3p1"  # worth several threads, two blocks of input channels
+THREADED = "ic70ih40oc24k3p1"  # worth several threads, two blocks of input channels
 
 
 def numbers(layer, rng, dtype="float32"):
@@ -44,16 +44,35 @@ def run_python(code, **environment):
 
 
 @pytest.mark.parametrize("item", [4, 8])
-@pytest.mark.parametrize("mr, nv", [(block[0], block[1]) for block in tuning.NUMBA_BLOCKS[32]])
-def test_micro_kernel_keeps_its_accumulators_in_registers(item, mr, nv):
+@pytest.mark.parametrize("packed", [0, 1])
+@pytest.mark.parametrize("mr, nv", tuning.NUMBA_PANELS[32].items())
+def test_micro_kernel_keeps_its_accumulators_in_registers(item, mr, nv, packed):
+    literals = item, mr, nv, VECTOR_BYTES // item, packed
+    assert count_in_code(micro_numba.kernel_block, 16, literals) == mr * nv
+
+
+@pytest.mark.parametrize("item", [4, 8])
+@pytest.mark.parametrize("leave", [0, 1, 2])
+@pytest.mark.parametrize("high, wide", [(1, 14), (1, 13), (2, 7), (2, 2), (1, 1)])
+@pytest.mark.parametrize("col", [1, 2])
+def test_tiles_of_channels_keep_their_sums_in_registers(item, high, wide, col, leave):
+    columns = sum(wide - n for n in (0, *range(1, leave + 1), *range(1, leave + 1)) if n < wide)
+    rows = (
+        high + 2 if high == 2 and leave else high
+    )  # of a tile, and, of two rows, of the upper and the lower one alone
+    literals = item, high, wide, 2, VECTOR_BYTES // item, col, leave
+    assert count_in_code(tile_numba.tile_block, 12, literals) == 2 * columns * rows
+
+
+def count_in_code(function, integers, literals):
+    """The fused multiply-adds of a kernel, none of which may have a spilled register."""
     if VECTOR_BYTES != 64:
         pytest.skip(f"counts the registers of AVX-512; this machine has vectors of {VECTOR_BYTES} bytes")
-    literals = map(types.literal, (item, mr, nv, VECTOR_BYTES // item))
-    kernel = numba.njit(types.void(*[types.int64] * 12, *literals))(micro_numba.kernel_block)
+    kernel = numba.njit(types.void(*[types.int64] * integers, *map(types.literal, literals)))(function)
     (code,) = kernel.inspect_asm().values()
-    body = code[code.index("kernel_block") : code.rindex("vfmadd")]
-    assert len(re.findall(r"vfmadd\d+p[sd]\s[^\n]*%zmm", code)) == mr * nv
-    assert not re.findall(r"%zmm\d+, -?\d*\(%r[sb]p\)|-?\d+\(%r[sb]p\), %zmm", body)
+    body = code[: code.rindex("vfmadd")]  # the wrapper that follows clears its stack
+    assert not re.findall(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p\)", body)
+    return len(re.findall(r"vfmadd\d+p[sd]\s[^\n]*%zmm", code))
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
@@ -73,15 +92,15 @@ def test_every_vector_width_and_register_block_agrees(vector_bytes, dtype, oc, r
 
 
 def test_same_bits_for_every_number_of_threads_and_every_strip(rng, monkeypatch):
-    x, w = rng.standard_normal((2, 40, 40, 40), "float32"), rng.standard_normal((24, 40, 3, 3), "float32")
+    x, w = rng.standard_normal((2, 70, 40, 40), "float32"), rng.standard_normal((24, 70, 3, 3), "float32")
     expected = fastconv.conv2d(x, w, padding=1, backend="numba", threads=1)
     for strip_bytes in (2**12, 2**16, 2**18):
-        monkeypatch.setattr(tuning, "NUMBA_STRIP_BYTES", strip_bytes)
-        numba_parallel.geometry.cache_clear()
+        monkeypatch.setattr(tuning, "MOST_STRIP_BYTES", strip_bytes)
+        numba_geometry.geometry.cache_clear()
         for threads in (1, 2, 3, 4):
             result = fastconv.conv2d(x, w, padding=1, backend="numba", threads=threads)
             np.testing.assert_array_equal(result, expected)
-    numba_parallel.geometry.cache_clear()
+    numba_geometry.geometry.cache_clear()
 
 
 @pytest.mark.parametrize("layer", ["ic70ih11iw13oc12k1", "ic3ih11iw37oc9k3", "ic3iw500oc4k5", "ic2id4ih5iw30oc8k2"])

@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from fastconv.adapters.blocks import Blocks
 from fastconv.kernels import _compiled
 from fastconv.lowering import Axis, Lowered, Tile
 from fastconv.spec import Epilogue, Problem
@@ -23,24 +24,6 @@ class Weights:
     packed: np.ndarray | None
     bias: np.ndarray | None
     finite: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """How output channels are blocked, for one instruction set.
-
-    ``rows`` is a register block of the kernels with pixels in the lanes. Packed weights come in blocks of ``lanes``
-    channels; the last one is rounded up to ``unit``, with zeros.
-    """
-
-    rows: int
-    lanes: int
-    unit: int
-
-    def widths(self, ocg: int) -> list[int]:
-        """Channels of each block of packed weights."""
-        whole, rest = divmod(-(-ocg // self.unit) * self.unit, self.lanes)
-        return [self.lanes] * whole + [rest] * (rest > 0)
 
 
 def make_layer(

@@ -14,7 +14,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.compiled import Axes, Blocks, Shapes, Weights, bound, make_layer
+from fastconv.adapters.blocks import Blocks
+from fastconv.adapters.compiled import Axes, Shapes, Weights, bound, make_layer
 from fastconv.adapters.direct import sequential_bound, workers
 from fastconv.arena import Arena, aligned
 from fastconv.kernels import _compiled

@@ -3,7 +3,7 @@
 Compiled functions are found by address (see `fastconv.kernels.vector_ir.call`), each for one shape, and kept on disk.
 """
 
-# mypy: disable-error-code="attr-defined, no-untyped-call"
+# mypy: disable-error-code="attr-defined, call-arg, no-untyped-call"
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba import types
 
-from fastconv.kernels import micro_numba, shifted_numba
+from fastconv.kernels import channels_numba, micro_numba, shifted_numba, tile_numba
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and without compiling there is nothing to run; unset it")
@@ -29,35 +29,74 @@ this 1.8 ms (zen5-2, 2026-11)."""
 
 
 class Shape(NamedTuple):
-    """A register block: ``mr`` output channels by up to ``nv_max`` vectors of ``vl`` elements of ``item`` bytes."""
+    """Register blocks for one layer, in elements of ``item`` bytes and vectors of ``vl`` lanes.
+
+    With pixels in the lanes ``mr`` output channels by up to ``nv_max`` vectors. Packed weights come in blocks of
+    ``lanes`` output channels, the last one rounded up to ``unit``; 0: they are not packed. ``wide``: there are 32
+    registers.
+    """
 
     item: int
     mr: int
     nv_max: int
     vl: int
+    lanes: int
+    unit: int
+    wide: bool
+
+    @property
+    def most_pixels(self) -> int:
+        """Pixels of a register tile by two vectors of output channels."""
+        return 14 if self.wide else 6
+
+    @property
+    def most_span(self) -> int:
+        """Bytes that the pixels of a tile, channels apart, must spread over.
+
+        All sets of L2, or, for narrow tiles, which read a line every few cycles, of L1.
+        """
+        return 1 << (16 if self.wide else 11)
 
 
 @lru_cache(maxsize=256)
-def kernels(shape: Shape, widths: tuple[int, ...]) -> np.ndarray:
-    """Addresses of the micro-kernels of these widths, at their width."""
+def panels(shape: Shape, sizes: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Addresses of the micro-kernels of panels of these numbers of vectors, at this place."""
     table = np.zeros(shape.nv_max + 1, np.int64)
-    table[list(widths)] = [kernel(shape, nv).address for nv in widths]
+    for (nv,) in sizes:
+        table[nv] = panel(shape, nv).address
     return table
 
 
+@lru_cache(maxsize=256)
+def tiles(shape: Shape, sizes: tuple[tuple[int, ...], ...], ocg: int) -> np.ndarray:
+    """Addresses of the micro-kernels of tiles of these sizes, two for each: by one and by two vectors of channels.
+
+    Those that ``ocg`` output channels do not need are 0.
+    """
+    needed = {1} if ocg <= shape.vl else {2} if (ocg - 1) % shape.lanes >= shape.vl else {1, 2}
+    return np.array([tile(shape, size, nv).address if nv in needed else 0 for size in sizes for nv in (1, 2)], np.int64)
+
+
 @cache
-def kernel(shape: Shape, nv: int) -> Any:
-    literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl))
-    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(micro_numba.kernel_block)
+def panel(shape: Shape, nv: int) -> Any:
+    literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl, int(shape.lanes > 0)))
+    return numba.cfunc(types.void(*[types.int64] * 16, *literals), cache=True)(micro_numba.kernel_block)
+
+
+@cache
+def tile(shape: Shape, size: tuple[int, ...], nv: int) -> Any:
+    high, wide, col, leave = size
+    literals = map(types.literal, (shape.item, high, wide, nv, shape.vl, col, leave))
+    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(tile_numba.tile_block)
 
 
 @cache
 def loops(name: str, item: int) -> Any:
-    """`shifted_numba.run_tasks`, `pack_strip` or `multiply`, compiled for elements of ``item`` bytes.
+    """`run_tasks`, `pack_strip`, `multiply`, `multiply_tiles` or `finish`, compiled for elements of ``item`` bytes.
 
     Apart, not one in the other: Numba would optimise the inner ones a second time, 0.5 s of 2 s.
     """
-    function = getattr(shifted_numba, name)
+    function = getattr(channels_numba if name == "multiply_tiles" else shifted_numba, name)
     integers = [types.int64] * (function.__code__.co_argcount - 2)
     signature = types.void(types.CPointer(numba.from_dtype(shifted_numba.JOB)), *integers, types.literal(item))
     return numba.cfunc(signature, cache=True, error_model="numpy")(function)
@@ -78,26 +117,31 @@ class Pool:
         self._lock = threading.Lock()
         self._serial_only = _layer() is not None
 
-    def run(self, function: int, job: int, workers: int) -> None:
+    def run(self, workers: int, *arguments: int) -> None:
+        """Run a job by so many workers; the arguments are those of `shifted_numba.run_serial`."""
         if workers == 1 or self._serial_only:
-            shifted_numba.run_serial(function, job)
+            shifted_numba.run_serial(*arguments)
         elif _layer() in ("omp", "tbb"):
-            self._run_parallel(function, job, workers)
+            _run_parallel(arguments, workers)
         elif self._lock.acquire(blocking=False):
             try:
-                self._run_parallel(function, job, workers)
+                _run_parallel(arguments, workers)
             finally:
                 self._lock.release()
         else:
-            shifted_numba.run_serial(function, job)
+            shifted_numba.run_serial(*arguments)
 
-    def _run_parallel(self, function: int, job: int, workers: int) -> None:
-        before = numba.get_num_threads()
-        numba.set_num_threads(workers)
-        try:
-            shifted_numba.run_parallel(function, job, workers)
-        finally:
-            numba.set_num_threads(before)
+
+def _run_parallel(arguments: tuple[int, ...], workers: int) -> None:
+    before = numba.get_num_threads()
+    if before == workers:
+        shifted_numba.run_parallel(*arguments, workers)
+        return
+    numba.set_num_threads(workers)
+    try:
+        shifted_numba.run_parallel(*arguments, workers)
+    finally:
+        numba.set_num_threads(before)
 
 
 def _load_libgomp() -> None:

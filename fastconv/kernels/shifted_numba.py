@@ -25,6 +25,7 @@ from fastconv.kernels.vector_ir import (
     load,
     load_int,
     merge_lanes,
+    prefetch,
     store,
     take_ticket,
     zero_of,
@@ -33,30 +34,40 @@ from fastconv.kernels.vector_ir import (
 CALL = (
     "ticket", "counter", "scratch", "x", "x_n", "x_c", "x_d", "x_h", "x_w", "out", "out_n", "out_c", "out_d", "out_h",
     "out_w", "res", "res_n", "res_c", "res_d", "res_h", "res_w", "bias", "activation", "slope", "direct", "a",
-    "kernels", "pack", "multiply",
+    "kernels", "pack", "multiply", "finish",
 )  # fmt: skip
 """Fields of one call: addresses in bytes (0 where there is no bias or residual), strides in elements.
 
-``counter`` is the address of ``ticket``; ``kernels[nv]`` that of the micro-kernel of nv vectors; ``pack`` and
-``multiply`` those of the compiled `pack_strip` and `multiply`; ``direct`` is 1 where a
-panel is one run of ``out``."""
+``counter`` is the address of ``ticket``, and of the job; ``kernels[nv]`` that of the micro-kernel of nv vectors;
+``pack``, ``multiply`` and ``finish`` those of the compiled functions, 0 where they are not needed; ``direct`` is 1
+where a panel is one run of ``out``."""
 
 LAYER = (
-    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "taps", "single", "item", "mr", "nv_max", "vl",
-    "a_group", "a_first", "a_oc", "a_packed", "a_chan", "a_row", "a_taps", "a_taps_last", "b_chan", "b_taps", "tasks",
+    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "held", "taps", "single", "item", "mr", "nv_max",
+    "vl", "lanes", "oc_all", "a_width", "a_group", "a_oc", "a_chan", "a_taps", "b_chan", "b_taps", "b_row", "b_col",
+    "origin", "tasks",
     "rows", "cols", "row_blocks", "col_blocks", "oc_step", "oc_splits", "by_rows", "in_place", "pitch", "slot_bytes",
     "tile_offset", "plane", "strip_rows", "slices", "d_stride", "d_taps", "d_source", "h_stride", "h_phases",
     "h_phase", "h_source", "h_length", "w_stride", "w_phases", "w_phase", "w_source", "w_length", "w_before",
-    "w_size", "w_edges",
+    "w_size", "w_edges", "square", "tilings", "z_kinds", "row_kinds", "col_kinds",
 )  # fmt: skip
 """Fields of the layer and its tiles.
 
-Weights of output channel o from reduced channel c on: ``a + group*a_group + c*a_first + o*(a_oc + chans*a_packed)``.
-``single``: the taps are (tap, channel) pairs, the micro-kernel sees one channel. ``by_rows``: panels stay inside one
-row of the output; else they run on over the ``pitch - cols`` pixels between rows. ``plane``: elements of one channel
-of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that of w has others in the padding."""
+Packed weights come in blocks of ``lanes`` output channels, the last one narrower, ``oc_all`` a group with the zeros at
+its end: ``a[group][block][input channels][tap][channel][lane]``, ``a_width`` elements for each output and input
+channel. With ``lanes`` 0 they are the caller's: ``a + group*a_group + c*a_chan + o*a_oc``, with taps at ``a_taps``.
+``held``: input channels that a task packs at a time; ``chans``: those that are summed from zero. ``single``: the taps
+are (tap, channel) pairs, the micro-kernel sees one channel. ``origin``: from the first pixel of the padding to x.
+
+``by_rows``: panels stay inside one row of the output; else they run on over the ``pitch - cols`` pixels between rows.
+``plane``: elements of one channel of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that
+of w has others in the padding. From ``square`` on: of `fastconv.kernels.channels_numba` alone; ``b_row`` and ``b_col``
+are the distances between outputs' pixels there, ``square`` bytes from the sums to what is transposed, ``tilings`` a
+table of (tiles, count), indexed by the sum of what ``*_kinds`` say of a task's slice, rows and columns."""
 
 JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
+
+COUNTER, SCRATCH, X, OUT, RES = map(CALL.index, ("counter", "scratch", "x", "out", "res"))
 
 ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hardswish", "silu", "gelu", "gelu_tanh")
 """The numbers by which a job names an activation: positions in this tuple."""
@@ -80,11 +91,11 @@ def run_tasks(jobs: Any, worker: int, item: int) -> None:
         row, col, oc = row * job.rows, col * job.cols, split * job.oc_step
         rows, cols = min(job.rows, job.out_rows - row), min(job.cols, job.out_width - col)
         oc_end = min(oc + job.oc_step, job.ocg)
-        for c in range(0, job.icg, job.chans):
-            chans = min(job.chans, job.icg - c)
+        for c in range(0, job.icg, job.held):
+            chans = min(job.held, job.icg - c)
             if job.in_place:
-                source = n * job.x_n + (g * job.icg + c) * job.x_c + z * job.d_stride * job.x_d + row * job.x_h + col
-                b = job.x + source * job.item
+                source = n * job.x_n + (g * job.icg + c) * job.x_c + z * job.d_stride * job.x_d - job.origin
+                b = job.x + (source + row * job.h_stride * job.x_h + col * job.w_stride) * job.item
             else:
                 b = strip
                 call(job.pack, (job.counter, strip, n, g * job.icg + c, chans, z, row, rows, col))
@@ -160,9 +171,10 @@ def multiply(
 ) -> None:  # fmt: skip
     """All panels of one strip by all blocks of output channels oc..oc_end.
 
-    Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by. No block is
-    partial: the last rows of weights are taken from ``ocg - mr`` on and only the new ones stored, and so are the last
-    pixels of an ``x`` read in place, which nothing may read beyond.
+    Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by; the first blocks
+    fetch those of the next panel. No block is partial: packed weights end with zeros, of the caller's the last rows are
+    taken from ``ocg - mr`` on and only the new ones stored, and so are the last pixels of an ``x`` read in place,
+    which nothing may read beyond.
     """
     job, zero = carray(jobs, 1)[0], zero_of(item)
     mr, vl, pitch = job.mr, job.vl, job.pitch
@@ -173,10 +185,10 @@ def multiply(
     least = vectors // max(panels, 1)
     wider = vectors - least * panels
     tails = 1 if job.in_place and vectors * vl < length else 0
-    a_taps = job.a_taps if chans == job.chans else job.a_taps_last
     kernel_chans = 1 if job.single else chans
     last = c + chans == job.icg
     closing = last and (job.bias or job.res or job.activation)
+    by_kernel = last and job.bias and job.activation < 2 and not job.res
     out = job.out + (n * job.out_n + g * job.ocg * job.out_c + z * job.out_d + row * job.out_h + col * job.out_w) * item
     res = job.res + (n * job.res_n + g * job.ocg * job.res_c + z * job.res_d + row * job.res_h + col * job.res_w) * item
     for run in range(rows if job.by_rows else 1):
@@ -188,24 +200,37 @@ def multiply(
             whole = job.direct and start == new and stop <= length
             kernel = load_int(job.kernels, nv)
             pixels = b + (run * pitch + start) * item
+            ahead = nv
             for block in range(oc, oc_end, mr):
-                first = min(block, job.ocg - mr)
-                rows_new = first + mr - block
-                a = g * job.a_group + c * job.a_first + first * job.a_oc + block * chans * job.a_packed
-                into, into_row, add = tile, nv * vl, 0
-                if whole and first == block:
-                    into = out + (run * job.out_h + start + block * job.out_c) * item
-                    into_row, add = job.out_c, c
-                call(kernel, (
-                    job.taps, kernel_chans, job.a + a * item, a_taps, job.a_chan, job.a_row,
-                    pixels, job.b_taps, job.b_chan, into, into_row, add,
-                ))  # fmt: skip
+                first, a_chan, tap = block, job.a_chan, 1
+                if job.lanes:
+                    lead = block // job.lanes * job.lanes
+                    a_chan = min(job.lanes, job.oc_all - lead)
+                    a = ((g * job.oc_all + lead) * job.icg + c * a_chan) * job.a_width + block - lead
+                    tap = kernel_chans * a_chan
+                else:
+                    first = min(block, job.ocg - mr)
+                    a = g * job.a_group + c * a_chan + first * job.a_oc
+                rows_new = min(first + mr, job.ocg) - block
                 bias = job.bias + (g * job.ocg + block) * item
+                into, into_row, add, closed = tile, nv * vl, 0, False
+                if whole and rows_new == mr:
+                    into = out + (run * job.out_h + start + block * job.out_c) * item
+                    into_row, add, closed = job.out_c, c, by_kernel
+                    for i in range(mr):
+                        for line in range(0, nv * vl * item, 64):
+                            prefetch(into + i * into_row * item + line)
+                call(kernel, (
+                    job.taps, kernel_chans, job.a + a * item, job.a_taps, tap, a_chan, job.a_oc,
+                    pixels, job.b_taps, job.b_chan, into, into_row, add,
+                    bias if closed else 0, job.activation, ahead * vl * item,
+                ))  # fmt: skip
+                ahead = ahead + 1 if ahead and ahead + 1 < 2 * nv else 0
                 origin, origin_row, add, left = tile, nv * vl, c, min(stop, length) - new
                 if into != tile:
-                    origin, origin_row, add, left = into, into_row, 0, left if closing else 0
+                    origin, origin_row, add, left = into, into_row, 0, left if closing and not closed else 0
                 else:
-                    origin += ((mr - rows_new) * nv * vl + new - start) * item
+                    origin += ((block - first) * nv * vl + new - start) * item
                 y_at, x_at = y, x
                 while left > 0:
                     size = left if into != tile else min(cols - x_at, left)
@@ -246,12 +271,12 @@ def merge(
                 value = (load(zero, target, j * job.out_w) + value if add else value) + shift
                 store(target, j * job.out_w, zero if value < floor else value)
     if last and (job.res or job.activation) and not fused:
-        finish(job, to, res, rows, size, zero)
+        call(job.finish, (job.counter, to, res, rows, size))
 
 
-@njit(error_model="numpy")
-def finish(job: Any, out: int, res: int, rows: int, size: int, zero: Any) -> None:
+def finish(jobs: Any, out: int, res: int, rows: int, size: int, item: int) -> None:
     """``out = act(out + residual)`` for ``rows`` output channels and ``size`` pixels of one row."""
+    job, zero = carray(jobs, 1)[0], zero_of(item)
     for i in range(rows):
         target, added = out + i * job.out_c * job.item, res + i * job.res_c * job.item
         for j in range(size):
@@ -283,13 +308,32 @@ def activate(job: Any, v: Any, zero: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def run_serial(function: int, jobs: int) -> None:
-    """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`."""
-    call(function, (jobs, 0))
+def run_serial(function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int) -> None:
+    """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`.
+
+    The job of ``fields`` integers at ``job`` is for any arrays: it is copied to the start of ``scratch``, with the
+    addresses of these.
+    """
+    place_job(job, fields, scratch, x, out, res)
+    call(function, (scratch, 0))
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def run_parallel(function: int, jobs: int, workers: int) -> None:
-    """Run the tasks of a job by ``workers`` workers on Numba's threads; fewer threads take several workers in turn."""
+def run_parallel(
+    function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int, workers: int
+) -> None:  # fmt: skip
+    """The same by ``workers`` workers on Numba's threads; fewer threads take several workers in turn."""
+    place_job(job, fields, scratch, x, out, res)
     for worker in prange(workers):
-        call(function, (jobs, np.int64(worker)))
+        call(function, (scratch, np.int64(worker)))
+
+
+@njit(error_model="numpy")
+def place_job(job: int, fields: int, to: int, x: int, out: int, res: int) -> None:
+    for i in range(fields):
+        store(to, i, load_int(job, i))
+    store(to, COUNTER, to)
+    store(to, SCRATCH, to + (fields * 8 + 63) // 64 * 64)
+    store(to, X, x)
+    store(to, OUT, out)
+    store(to, RES, res)

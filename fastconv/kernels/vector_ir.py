@@ -156,13 +156,47 @@ def copy_lanes(
             before = _lanes_below(builder, builder.sub(builder.mul(low, INT(stride)), first), vector)
             mask = builder.and_(inside, builder.not_(before))
             parts.append(_masked_load(builder, source, first, mask, ir.Constant(vector, None)))
-        picked = [ir.IntType(32)(stride * i) for i in range(vector.count)]
-        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), picked)
-        value = builder.shuffle_vector(parts[0], parts[-1], order)
+        value = _pick(builder, parts[0], parts[-1], [stride * i for i in range(vector.count)])
         _masked_store(builder, value, to, start, _lanes_below(builder, builder.sub(end, start), vector))
         return context.get_dummy_value()
 
     return types.void(zero, types.int64, types.int64, step, *[types.int64] * 4), generate
+
+
+@intrinsic
+def transpose_lanes(typingctx: Any, zero: Any, to: Any, source: Any, row: Any) -> Any:
+    """``to[l*lanes + i] = source[i*row + l]`` for all i, l below the lanes of a vector."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero, to, source, row = args
+        vector = _host_vector(zero.type)
+        count = vector.count
+        rows = [load_vector(builder, source, builder.mul(row, INT(i)), zero.type, vector) for i in range(count)]
+        step = 1
+        while step < count:  # element (i, l) changes places with (i ^ step, l ^ step) where their bits differ
+            low = [lane - step + count if lane & step else lane for lane in range(count)]
+            high = [lane + count if lane & step else lane + step for lane in range(count)]
+            for i in (i for i in range(count) if not i & step):
+                pair = rows[i], rows[i + step]
+                rows[i], rows[i + step] = (_pick(builder, *pair, lanes) for lanes in (low, high))
+            step *= 2
+        for i, value in enumerate(rows):
+            place = builder.bitcast(element_at(builder, to, INT(i * count), zero.type), vector.as_pointer())
+            builder.store(value, place, align=element_bytes(zero.type))
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 3), generate
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Fetch the line at ``address``, which will be written; it need not be there."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        touch(builder, builder.inttoptr(args[0], BYTES), write=1, near=3)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic
@@ -234,6 +268,19 @@ def load_vector(builder: Any, base: Any, index: Any, element: ir.Type, vector: i
     """Unaligned load of ``base[index : index + lanes]``."""
     place = builder.bitcast(element_at(builder, base, index, element), vector.as_pointer())
     return builder.load(place, align=element_bytes(element))
+
+
+def touch(builder: Any, place: Any, write: int = 0, near: int = 2) -> None:
+    """Prefetch a line into L1 (``near`` 3) or L2 (2)."""
+    kind = ir.FunctionType(ir.VoidType(), [BYTES, *[ir.IntType(32)] * 3])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(place, BYTES), *map(ir.IntType(32), (write, near, 1))])
+
+
+def _pick(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    """Lanes of two vectors by number, those of the second from its length on."""
+    order = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), [ir.IntType(32)(lane) for lane in lanes])
+    return builder.shuffle_vector(a, b, order)
 
 
 def splat(builder: Any, number: Any, vector: ir.VectorType) -> Any:
