@@ -45,6 +45,7 @@ BELOW = {  # part of the package -> the parts that it may import; a leaf may imp
     "gradients": LEAVES | {"planning", "calls"},
     "grad": {"gradients", "pooling"},
     "folding": LEAVES | {"planning", "calls", "kernels"},
+    "numba_extension": {"api", "kernels", "pooling"},
     "windows": LEAVES,
     "receptive": LEAVES | {"windows"},
     "nn": LEAVES | {"calls", "planning", "pooling", "receptive", "windows", "nn"},
@@ -54,7 +55,7 @@ BELOW = {  # part of the package -> the parts that it may import; a leaf may imp
     "cli": LEAVES | {"registry", "planning", "api", "pooling", "kernels", "bench", "cli", ""},
     "__main__": {"cli"},
 } | {leaf: LEAVES for leaf in LEAVES}
-LOADED_WHEN_USED = {"adapters", "bench", "cli", "kernels", "nn"}
+LOADED_WHEN_USED = {"adapters", "bench", "cli", "kernels", "nn", "numba_extension"}
 
 
 def imported(path):

@@ -85,13 +85,13 @@ def accumulate_block(
     shape = tuple(literal.literal_value for literal in literals[1:])
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _emit_block(builder, element, shape, args[:16])
+        emit_block(builder, element, shape, args[:16])
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 16, *literals), generate
 
 
-def _emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any) -> None:
+def emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any) -> None:
     """Two nested loops whose accumulators are phi nodes, so that no memory is between two additions.
 
     Both loops run at least once and test at their end.

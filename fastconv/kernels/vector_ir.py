@@ -105,7 +105,7 @@ def lanes_of(typingctx: Any, zero: Any) -> Any:
     """Elements in a vector of this machine."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return INT(_host_vector(args[0].type).count)
+        return INT(host_vector(args[0].type).count)
 
     return types.int64(zero), generate
 
@@ -120,7 +120,7 @@ def merge_lanes(typingctx: Any, to: Any, source: Any, left: Any, add: Any, shift
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         to, source, left, add, shift, floor = args
-        vector = _host_vector(shift.type)
+        vector = host_vector(shift.type)
         mask = _lanes_below(builder, left, vector)
         neutral = ir.Constant(vector, [ir.Constant(vector.element, -0.0)] * vector.count)
         nothing = ir.Constant(mask.type, None)
@@ -147,7 +147,7 @@ def copy_lanes(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero, to, source, _, start, low, high, end = args
-        vector = _host_vector(zero.type)
+        vector = host_vector(zero.type)
         parts = []
         for part in range(stride):
             first = builder.add(builder.mul(start, INT(stride)), INT(part * vector.count))
@@ -169,7 +169,7 @@ def transpose_lanes(typingctx: Any, zero: Any, to: Any, source: Any, row: Any) -
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zero, to, source, row = args
-        vector = _host_vector(zero.type)
+        vector = host_vector(zero.type)
         count = vector.count
         rows = [load_vector(builder, source, builder.mul(row, INT(i)), zero.type, vector) for i in range(count)]
         step = 1
@@ -230,7 +230,7 @@ def element_bytes(element: ir.Type) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
-def _host_vector(element: ir.Type) -> ir.VectorType:
+def host_vector(element: ir.Type) -> ir.VectorType:
     return ir.VectorType(element, host_vector_bytes() // element_bytes(element))
 
 
