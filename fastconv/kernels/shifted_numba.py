@@ -20,6 +20,7 @@ from numba import carray, njit, prange
 from fastconv.kernels.vector_ir import (
     call,
     copy_lanes,
+    copy_whole,
     lanes_of,
     like,
     load,
@@ -71,6 +72,10 @@ COUNTER, SCRATCH, X, OUT, RES = map(CALL.index, ("counter", "scratch", "x", "out
 
 ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hardswish", "silu", "gelu", "gelu_tanh")
 """The numbers by which a job names an activation: positions in this tuple."""
+
+
+AHEAD = 8
+"""Channels whose rows are fetched before they are packed: they lie too far apart for the processor to see a pattern."""
 
 
 def run_tasks(jobs: Any, worker: int, item: int) -> None:
@@ -126,11 +131,16 @@ def pack_strip(
                     low = min(max(low, 0), job.pitch)
                     high = max(min(high, job.pitch), low)
                     place = (((k * job.h_phases + ph) * job.w_phases + pw) * job.strip_rows + i) * job.pitch
+                    touched = (high - low) * job.w_stride * job.x_w * job.item if pw == 0 else 0
                     for j in range(chans):
                         to = strip + (j * job.plane + place) * job.item
                         source = n * job.x_n + (c + j) * job.x_c + y_d * job.x_d + y_h * job.x_h
                         inside = y_d >= 0 and y_h >= 0
                         source, stop = (job.x + source * job.item, high) if inside else (job.x, -1)
+                        if inside and j + AHEAD < chans:
+                            ahead = source + (AHEAD * job.x_c + (first + low * job.w_stride - job.w_before)) * job.item
+                            for line in range(0, touched, 64):
+                                prefetch(ahead + line)
                         pack_row(job, to, source, first, low, stop, zero)
 
 
@@ -144,10 +154,16 @@ def pack_row(job: Any, to: int, source: int, first: int, low: int, high: int, ze
     origin = source + (first - job.w_before) * job.x_w * job.item
     if step == 1:
         for i in range(0, job.pitch, lanes):
-            copy_lanes(zero, to, origin, 1, i, low, high, job.pitch)
+            if i >= low and i + lanes <= high:
+                copy_whole(zero, to, origin, 1, i)
+            else:
+                copy_lanes(zero, to, origin, 1, i, low, high, job.pitch)
     elif step == 2:
         for i in range(0, job.pitch, lanes):
-            copy_lanes(zero, to, origin, 2, i, low, high, job.pitch)
+            if i >= low and i + lanes < high:
+                copy_whole(zero, to, origin, 2, i)
+            else:
+                copy_lanes(zero, to, origin, 2, i, low, high, job.pitch)
     else:
         for i in range(job.pitch):
             store(to, i, load(zero, origin, step * i) if low <= i < high else zero)

@@ -163,6 +163,25 @@ def copy_lanes(
     return types.void(zero, types.int64, types.int64, step, *[types.int64] * 4), generate
 
 
+@intrinsic(prefer_literal=True)
+def copy_whole(typingctx: Any, zero: Any, to: Any, source: Any, step: Any, start: Any) -> Any:
+    """The same where all lanes are between ``low`` and ``high``; with step 2 it reads one element behind the last."""
+    stride = step.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero, to, source, _, start = args
+        vector, first = _host_vector(zero.type), builder.mul(start, INT(stride))
+        count = vector.count
+        parts = [load_vector(builder, source, builder.add(first, INT(part * count)), zero.type, vector)
+                 for part in range(stride)]  # fmt: skip
+        value = _pick(builder, parts[0], parts[-1], [stride * i for i in range(count)])
+        place = builder.bitcast(element_at(builder, to, start, zero.type), vector.as_pointer())
+        builder.store(value, place, align=element_bytes(zero.type))
+        return context.get_dummy_value()
+
+    return types.void(zero, types.int64, types.int64, step, types.int64), generate
+
+
 @intrinsic
 def transpose_lanes(typingctx: Any, zero: Any, to: Any, source: Any, row: Any) -> Any:
     """``to[l*lanes + i] = source[i*row + l]`` for all i, l below the lanes of a vector."""
@@ -190,10 +209,10 @@ def transpose_lanes(typingctx: Any, zero: Any, to: Any, source: Any, row: Any) -
 
 @intrinsic
 def prefetch(typingctx: Any, address: Any) -> Any:
-    """Fetch the line at ``address``, which will be written; it need not be there."""
+    """Fetch the line at ``address``; it need not be there."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        touch(builder, builder.inttoptr(args[0], BYTES), write=1, near=3)
+        touch(builder, builder.inttoptr(args[0], BYTES), near=3)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -270,11 +289,11 @@ def load_vector(builder: Any, base: Any, index: Any, element: ir.Type, vector: i
     return builder.load(place, align=element_bytes(element))
 
 
-def touch(builder: Any, place: Any, write: int = 0, near: int = 2) -> None:
+def touch(builder: Any, place: Any, near: int = 2) -> None:
     """Prefetch a line into L1 (``near`` 3) or L2 (2)."""
     kind = ir.FunctionType(ir.VoidType(), [BYTES, *[ir.IntType(32)] * 3])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.bitcast(place, BYTES), *map(ir.IntType(32), (write, near, 1))])
+    builder.call(function, [builder.bitcast(place, BYTES), *map(ir.IntType(32), (0, near, 1))])
 
 
 def _pick(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
