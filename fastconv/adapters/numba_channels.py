@@ -11,6 +11,7 @@ from fastconv import tuning
 from fastconv.adapters.numba_tables import Cut, Ints, Layout, Part, kept, place_taps, strip_taps
 from fastconv.adapters.tiling import Reach, Tiling, reached, tile_task
 from fastconv.arena import ALIGNMENT
+from fastconv.kernels import vector_ir
 from fastconv.kernels.channels_numba import TILE_BYTES
 from fastconv.kernels.numba_launch import Shape
 from fastconv.kernels.tile_numba import LEAVES, PARTS_OF_ROWS, STEP_BYTES
@@ -56,13 +57,14 @@ def tiles(cut: Cut, shape: Shape, layout: Layout) -> Part:
         sums = cut.rows * cut.cols * -(-cut.oc_step // shape.lanes) * shape.lanes
     elif cut.chans >= low.icg:
         sums = shape.most_pixels * shape.lanes
-    sums += 16 * shape.lanes  # the transposition reads beyond
+    lane_count = vector_ir.host_vector_bytes() // shape.item
+    sums += lane_count * shape.lanes  # the transposition reads beyond
     fields |= addresses | dict(
         in_place=source.in_place, b_chan=source.channel, b_row=source.row, b_col=source.column, origin=source.origin,
         plane=_plane(cut, shape), pitch=cut.pitch, square=sums * shape.item,
     )  # fmt: skip
     strip = 0 if source.in_place else cut.held * _plane(cut, shape)
-    return Part("multiply_tiles", fields, tables + more, kernels, False, strip, sums + 2 * 16 * 16)
+    return Part("multiply_tiles", fields, tables + more, kernels, False, strip, sums + lane_count * (lane_count + 1))
 
 
 def _sized(axis: Axis, start: int, size: int, finite: bool) -> tuple[int, tuple[Reach, ...]]:

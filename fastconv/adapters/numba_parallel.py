@@ -49,9 +49,12 @@ class Bound:
     kept: tuple[object, ...]
 
     def run(self, x: int, out: int, residual: int, scratch: Arena) -> None:
-        with scratch.borrow(self.scratch_bytes) as buffer:
+        buffer = scratch.take(self.scratch_bytes)
+        try:
             start = buffer.__array_interface__["data"][0]
             numba_launch.pool.run(self.threads, self.tasks, self.job, self.fields, start, x, out, residual)
+        finally:
+            scratch.give(buffer)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

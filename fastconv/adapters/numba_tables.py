@@ -84,7 +84,7 @@ def padded_taps(axis: Axis) -> np.ndarray:
 
 
 def strip_taps(low: Lowered, strip_rows: int, pitch: int) -> np.ndarray:
-    """Offset of each tap in a channel of a strip, as `shifted_numba.pack_strip` lays it out."""
+    """Offset of each tap in a channel of a strip, as `strip_numba.pack_strip` lays it out."""
     h_phase, h_offset = np.array(low.h.tap_phase), np.array(low.h.tap_offset)
     w_phase, w_offset = np.array(low.w.tap_phase), np.array(low.w.tap_offset)
     image = np.arange(low.d.taps)[:, None] * len(low.h.phases) + h_phase

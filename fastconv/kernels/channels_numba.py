@@ -13,8 +13,9 @@ from typing import Any
 
 from numba import carray, njit
 
+from fastconv.kernels.lanes_ir import transpose_lanes
 from fastconv.kernels.shifted_numba import merge
-from fastconv.kernels.vector_ir import call, lanes_of, load_int, prefetch, transpose_lanes, zero_of
+from fastconv.kernels.vector_ir import call, lanes_of, load_int, prefetch, zero_of
 
 TILE_BYTES = 56
 """Bytes of an entry in a table of tiles, in int64: first row and column, rows, columns, number of the micro-kernel,

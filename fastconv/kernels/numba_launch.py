@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba import types
 
-from fastconv.kernels import channels_numba, micro_numba, shifted_numba, tile_numba
+from fastconv.kernels import channels_numba, micro_numba, shifted_numba, strip_numba, tile_numba
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and without compiling there is nothing to run; unset it")
@@ -96,7 +96,8 @@ def loops(name: str, item: int) -> Any:
 
     Apart, not one in the other: Numba would optimise the inner ones a second time, 0.5 s of 2 s.
     """
-    function = getattr(channels_numba if name == "multiply_tiles" else shifted_numba, name)
+    modules = {"pack_strip": strip_numba, "multiply_tiles": channels_numba}
+    function = getattr(modules.get(name, shifted_numba), name)
     integers = [types.int64] * (function.__code__.co_argcount - 2)
     signature = types.void(types.CPointer(numba.from_dtype(shifted_numba.JOB)), *integers, types.literal(item))
     return numba.cfunc(signature, cache=True, error_model="numpy")(function)
