@@ -70,7 +70,10 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
     segment segments[MOST_COLUMNS];
     const int pieces = NAME(cut)(segments, &k->shape, run, start, q, next, k->b.cols, k->joined);
     const int whole = k->unit && pieces == 1 && segments[0].length == nv * VL;
-    const int finish = k->end.last && (k->end.bias || k->residual || k->end.activation);
+    /* What the micro-kernel itself can finish, and what has to be done to its sums. */
+    const int fused = k->end.last && !k->residual && (k->end.activation == FC_NONE || k->end.activation == FC_RELU);
+    const int finish = k->end.last && !fused;
+    const T *const bias = fused && k->end.bias ? k->end.bias + k->b.g * p->ocg : NULL;
     const product_fn product = NAME(products)[!k->weights][mr][nv];
     const T *const pixels = k->pixels + run * k->shape.width + start;
 
@@ -90,9 +93,10 @@ static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q,
             for (i64 at = 0; at < nv * VL; at += 64 / (i64)sizeof(T))
                 __builtin_prefetch((char *)(to + at) + i * out_stride[1], 1);
         if (direct)
-            product(a, pixels, &s, to, out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL);
+            product(a, pixels, &s, to, out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL, bias ? bias + o : NULL,
+                    fused && k->end.activation == FC_RELU);
         else
-            product(a, pixels, &s, tiles[odd], nv * VL, 0, ahead * VL);
+            product(a, pixels, &s, tiles[odd], nv * VL, 0, ahead * VL, NULL, 0);
         if (before.rows) NAME(store_block)(k, &before, segments, pieces);
         before = (register_block){o, first + valid - o, out_stride[1] / (i64)sizeof(T), 1, to};
         if (!direct) before = (register_block){o, first + valid - o, nv * VL, 0, tiles[odd] + (o - first) * nv * VL};

@@ -14,7 +14,8 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
  *                         a[start[t].a + k * a_channel + i * a_row] * b[start[t].b + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
  * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
- * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads. */
+ * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads.
+ * `bias` (or NULL) is added last, then, with `relu`, what is below 0 becomes 0. */
 #define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
     for (int i = 0; i < MR; i++)                                                                    \
@@ -32,23 +33,25 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
             bp += s->b_channel;                                                                     \
         }                                                                                           \
     }                                                                                               \
-    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                            \
-        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) {                                      \
-            loose_vec *const to = (loose_vec *)(c + i * c_row + j * VL);                            \
-            if (add)                                                                                \
-                *to += acc[i][j];                                                                   \
-            else                                                                                    \
-                *to = acc[i][j];                                                                    \
-        }
+    _Pragma("GCC unroll 24") for (int e = 0; e < (MR) * (NV); e++) {                                \
+        loose_vec *const to = (loose_vec *)(c + e / (NV) * c_row + e % (NV) * VL);                  \
+        vec v = acc[e / (NV)][e % (NV)];                                                            \
+        if (add) v += *to;                                                                          \
+        if (bias) v += bias[e / (NV)] - (vec){0};                                                   \
+        if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                           \
+        *to = v;                                                                                    \
+    }
 
 #define PRODUCT(MR, NV)                                                                                      \
-    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead) \
+    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead, \
+                                                 const T *bias, int relu) \
     {                                                                                                        \
         const i64 a_channel = s->a_channel;                                                                  \
         const T *ap = a;                                                                                     \
         PRODUCT_BODY(MR, NV, 1, )                                                                            \
     }                                                                                                        \
-    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead) \
+    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead, \
+                                                 const T *bias, int relu) \
     {                                                                                                        \
         const i64 a_row = s->a_row, a_channel = s->a_channel;                                                \
         const T *ap;                                                                                         \
@@ -58,7 +61,7 @@ BLOCKS(PRODUCT)
 #undef PRODUCT
 
 #define product_fn NAME(product_fn)
-typedef void (*product_fn)(const T *, const T *, const steps *, T *, i64, int, i64);
+typedef void (*product_fn)(const T *, const T *, const steps *, T *, i64, int, i64, const T *, int);
 
 /* product[packed][MR][NV] */
 static const product_fn NAME(products)[2][MOST_ROWS + 1][MOST_VECTORS + 1] = {
