@@ -226,10 +226,15 @@ def choose_tile(
                 splits = -(-ocg // step)
                 mean = work * share * ocg / (splits * min(step, ocg))
                 whole = outer * (height // rows) * (width // cols) * max(ocg // step, 1)  # tasks of full size
-                time = max(-(-whole // threads) * work, -(-count * splits // threads) * mean)
+                time = slowest(threads, whole, work, count * splits, mean)
                 if time < least * 0.999:
                     best, least = Tile(rows, cols, step), time
     return best
+
+
+def slowest(threads: int, whole: int, work: float, count: int, mean: float) -> float:
+    """Time of the thread that is done last: ``count`` tasks of ``mean`` work, ``whole`` full ones of ``work``."""
+    return max(-(-whole // threads) * work, -(-count // threads) * mean)
 
 
 def parts(size: int, threads: int) -> list[int]:

@@ -16,10 +16,12 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
+from fastconv import tuning
 from fastconv.api import conv2d
 from fastconv.kernels import inside_numba
 from fastconv.pooling import avg_pool2d, max_pool2d
 
+_BLOCK, _BLOCK_POINT = tuning.CHANNEL_BLOCK, tuning.CHANNEL_BLOCK_POINT
 _FLOATS = (types.float32, types.float64)
 
 
@@ -148,7 +150,8 @@ def _overload_conv2d(
         activation=None, residual=None, flip_kernel=False, x_zero_point=0, w_zero_point=0, backend="auto",
         accuracy="high", max_workspace=None, threads=None, out=None,
     ):  # fmt: skip
-        result = inside_numba.convolve(_four(x), _four(w), _pads(padding), _pair(stride), _pair(dilation), groups)
+        result = inside_numba.convolve(_four(x), _four(w), _pads(padding), _pair(stride), _pair(dilation), groups,
+                                       _BLOCK, _BLOCK_POINT)  # fmt: skip
         if biased:
             inside_numba.add_bias(result, bias)
         return result[0, 0] if flat else result

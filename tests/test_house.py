@@ -45,7 +45,7 @@ BELOW = {  # part of the package -> the parts that it may import; a leaf may imp
     "gradients": LEAVES | {"planning", "calls"},
     "grad": {"gradients", "pooling"},
     "folding": LEAVES | {"planning", "calls", "kernels"},
-    "numba_extension": {"api", "kernels", "pooling"},
+    "numba_extension": {"api", "kernels", "pooling", "tuning"},
     "windows": LEAVES,
     "receptive": LEAVES | {"windows"},
     "nn": LEAVES | {"calls", "planning", "pooling", "receptive", "windows", "nn"},

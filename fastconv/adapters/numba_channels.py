@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv import tuning
 from fastconv.adapters.numba_tables import Cut, Ints, Layout, Part, kept, place_taps, strip_taps
 from fastconv.adapters.tiling import Reach, Tiling, reached, tile_task
 from fastconv.arena import ALIGNMENT
@@ -15,7 +14,7 @@ from fastconv.kernels import vector_ir
 from fastconv.kernels.channels_numba import TILE_BYTES
 from fastconv.kernels.numba_launch import Shape
 from fastconv.kernels.tile_numba import LEAVES, PARTS_OF_ROWS, STEP_BYTES
-from fastconv.lowering import Axis
+from fastconv.lowering import Axis, strip_pixels
 
 
 class Source(NamedTuple):
@@ -95,8 +94,7 @@ def _near(cut: Cut, shape: Shape, layout: Layout) -> bool:
         return False
     channel, row = place[1] * shape.item, place[3] * shape.item
     rows, cols = (cut.rows + low.h.reach) * low.h.stride, (cut.cols + low.w.reach) * low.w.stride
-    packed = len(low.w.phases) * len(low.h.phases) * cut.strip_rows * cut.pitch
-    packed = min(packed, len(low.w.phases) * low.h.taps * cut.rows * cut.pitch)
+    packed = strip_pixels(low, cut.rows, cut.cols, bands=True) // low.d.taps
     return (channel & -channel) <= min(rows * row, shape.most_span) and rows * cols <= packed * 3 // 2 + 16
 
 
@@ -118,7 +116,7 @@ def _tables(
         size = (tile.high, tile.wide, source.column)
         leaves[size] = max(leaves.get(size, 0), *(_leave(part) for _, part in tile.steps), 0)
     numbers = {size: number for number, size in enumerate(leaves)}
-    each = cut.low.icg if cut.low.taps > 1 and cut.low.icg <= min(tuning.NUMBA_SINGLE_CHANNELS, cut.chans) else 1
+    each = cut.low.icg if cut.single else 1
     starts: dict[object, int] = {}
     rows: list[Ints] = []
     for steps in dict.fromkeys(tile.steps for tile in every):

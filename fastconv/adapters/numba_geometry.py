@@ -45,7 +45,7 @@ def geometry(spec: ConvSpec, shape: Shape, workers: int, max_workspace: int | No
     cut = Cut(low, min(tile.rows, low.h.out), min(tile.cols, low.w.out), tile.oc_step, chans, held)
     part = (_pixels if kind == "pixels" else numba_channels.tiles)(cut, shape, layout)
     tables, addresses = kept(
-        a_taps=_weight_taps(low, layout.weights, _single(cut)), d_taps=padded_taps(low.d), d_source=low.d.source,
+        a_taps=_weight_taps(low, layout.weights, cut.single), d_taps=padded_taps(low.d), d_source=low.d.source,
         h_phase=low.h.phases, h_source=low.h.source, w_phase=low.w.phases, w_source=low.w.source,
     )  # fmt: skip
     row_blocks, col_blocks, oc_splits = -(-low.h.out // cut.rows), -(-low.w.out // cut.cols), -(-low.ocg // cut.oc_step)
@@ -54,7 +54,7 @@ def geometry(spec: ConvSpec, shape: Shape, workers: int, max_workspace: int | No
     a_group, a_oc, a_chan = _weight_strides(low, layout.weights)
     fields = dict.fromkeys(shifted_numba.LAYER, 0) | addresses | part.fields | dict(
         icg=low.icg, ocg=low.ocg, out_slices=low.d.out, out_rows=low.h.out, out_width=low.w.out, g=low.g, chans=chans,
-        held=held, taps=low.taps * (low.icg if _single(cut) else 1), single=_single(cut), item=shape.item, mr=shape.mr,
+        held=held, taps=low.taps * (low.icg if cut.single else 1), single=cut.single, item=shape.item, mr=shape.mr,
         nv_max=shape.nv_max, vl=shape.vl, lanes=shape.lanes,
         oc_all=sum(Blocks(shape.mr, shape.lanes, shape.unit).widths(low.ocg)) if shape.lanes else 0,
         a_width=low.taps, a_group=a_group, a_oc=a_oc, a_chan=a_chan,
@@ -78,11 +78,6 @@ def lanes(low: Lowered, shape: Shape, channels_last: bool) -> str:
     return choose_lanes(low, blocks, shape.vl, shape.most_pixels, shape.item, channels_last, False)
 
 
-def _single(cut: Cut) -> bool:
-    """Whether (tap, channel) pairs are taps: with few channels the loop over them would be too short."""
-    return cut.low.taps > 1 and cut.low.icg <= min(tuning.NUMBA_SINGLE_CHANNELS, cut.chans)
-
-
 def _pixels(cut: Cut, shape: Shape, layout: Layout) -> Part:
     """Panels of pixels: read in place where each finds its pixels without reading beyond a block of outputs."""
     low, place, vl, rows, cols = cut.low, layout.place if cut.low.dense else None, shape.vl, cut.rows, cut.cols
@@ -100,7 +95,7 @@ def _pixels(cut: Cut, shape: Shape, layout: Layout) -> Part:
     else:
         b_chan, b_taps = plane, strip_taps(low, cut.strip_rows, pitch)
         strip = cut.chans * plane + shape.nv_max * vl  # the last panel reads beyond
-    channels = b_chan * np.arange(low.icg if _single(cut) else 1)
+    channels = b_chan * np.arange(low.icg if cut.single else 1)
     tables, fields = kept(b_taps=b_taps[:, None] + channels)
     fields |= dict(by_rows=by_rows, in_place=in_place, pitch=pitch, plane=plane, b_chan=b_chan)
     lengths = {c if by_rows else (r - 1) * pitch + c for r, c in ends}

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.lowering import Axis, Lowered
+from fastconv import tuning
+from fastconv.lowering import Axis, Lowered, strip_pixels
 
 Ints = tuple[int, ...]
 
@@ -51,8 +52,12 @@ class Cut:
     @property
     def plane(self) -> int:
         """Pixels of one channel of a strip."""
-        low = self.low
-        return low.d.taps * len(low.h.phases) * len(low.w.phases) * self.strip_rows * self.pitch
+        return strip_pixels(self.low, self.rows, self.cols)
+
+    @property
+    def single(self) -> bool:
+        """Whether (tap, channel) pairs are taps: with few channels the loop over them would be too short."""
+        return self.low.taps > 1 and self.low.icg <= min(tuning.NUMBA_SINGLE_CHANNELS, self.chans)
 
 
 @dataclass(frozen=True, eq=False)

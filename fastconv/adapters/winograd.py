@@ -14,13 +14,13 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.blocks import Blocks
+from fastconv.adapters.blocks import Blocks, pack
 from fastconv.adapters.compiled import Axes, Shapes, Weights, bound, make_layer
 from fastconv.adapters.direct import sequential_bound, workers
-from fastconv.arena import Arena, aligned
+from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
-from fastconv.lowering import Lowered, Tile, lower_winograd, parts
+from fastconv.lowering import Lowered, Tile, lower_winograd, parts, slowest
 from fastconv.spec import ConvSpec, Problem
 
 _TILES = {"F(2,3)": 2, "F(4,3)": 4}
@@ -65,21 +65,13 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     isa = _compiled.isa()
     w = w if borrow else w.copy()
     _, g, _ = _floats(_TILES[algorithm(spec)])
-    ocg, lanes = spec.oc // spec.g, _compiled.vector_lanes(isa, w.itemsize)
+    lanes = _compiled.vector_lanes(isa, w.itemsize)
+    channels = -(-w.shape[1] // lanes) * lanes  # of whole vectors, the last with zeros
     both = np.kron(g, g).T  # (9, elements): both axes in one matrix product
-    elements = (w.reshape(-1, 9).astype(np.float64) @ both).reshape(spec.g, ocg, w.shape[1], len(g) ** 2)
+    transformed = np.zeros((spec.oc, channels, len(g) ** 2), w.dtype)
     with np.errstate(over="ignore"):  # an Inf here makes its tiles non-finite, and those are summed directly
-        transformed = elements.astype(w.dtype)
-    channels, first, parts = -(-w.shape[1] // lanes) * lanes, 0, []
-    for width in _blocks(isa, w.itemsize).widths(ocg):
-        part = np.zeros((spec.g, len(g) ** 2, channels, width), w.dtype)
-        block = transformed[:, first : first + width].transpose(0, 3, 2, 1)
-        part[:, :, : block.shape[2], : block.shape[3]] = block
-        parts.append(part.reshape(spec.g, -1))
-        first += width
-    packed = aligned(sum(part.nbytes for part in parts)).view(w.dtype)
-    if parts:
-        np.concatenate(parts, axis=1, out=packed.reshape(spec.g, -1))
+        transformed[:, : w.shape[1]] = (w.reshape(-1, 9).astype(np.float64) @ both).reshape(*w.shape[:2], len(both[0]))
+    packed = pack(transformed, spec.g, _blocks(isa, w.itemsize), max(channels, 1))
     bias = None if bias is None else np.ascontiguousarray(bias)
     return Weights(isa, w, packed, bias, True)
 
@@ -128,7 +120,7 @@ def _choose_tile(low: Lowered, most: int, threads: int, unit: int) -> Tile:
         whole = outer * (height // rows) * (width // cols) * max(ocg // step, 1)  # tasks of full size
         count = outer * -(-height // rows) * -(-width // cols) * -(-ocg // step)
         mean = work * outer * height * width * ocg / (rows * cols * step * count)
-        time = max(-(-whole // threads) * work, -(-count // threads) * mean)
+        time = slowest(threads, whole, work, count, mean)
         if time < least * 0.999:
             best, least = Tile(rows, cols, step), time
     return best

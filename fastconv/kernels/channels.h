@@ -114,6 +114,13 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
         }
 }
 
+/* The bias of a full block of output channels from o on, zeros behind the last, in `to`; NULL: there is none. */
+static const T *NAME(block_bias)(const fc_conv *p, i64 g, i64 o, T *to)
+{
+    for (i64 l = 0; p->bias && l < LANES; l++) to[l] = o + l < p->ocg ? ((const T *)p->bias)[g * p->ocg + o + l] : 0;
+    return p->bias ? to : NULL;
+}
+
 /* Plain weights of output channels o.. and input channels c0.. as packed ones, [tap][channel][lane]. */
 static void NAME(pack_weights)(const fc_conv *p, T *to, i64 g, i64 o, i64 c0, i64 channels, i64 lanes)
 {
@@ -216,9 +223,8 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
         if (!in_place) NAME(pack_strip)(strip, p, x + h0 * p->x_stride[1], h1 - h0, &b, 0);
         for (i64 o = b.o0; o < b.o1; o += LANES) {
             const i64 nv = o + VL < p->ocg ? 2 : 1;
-            T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
-            for (i64 l = 0; p->bias && l < least(LANES, p->ocg - o); l++)
-                bias[l] = ((const T *)p->bias)[b.g * p->ocg + o + l];
+            T lanes_of_bias[2 * VECTOR_BYTES / T_BYTES];
+            const T *const bias = NAME(block_bias)(p, b.g, o, lanes_of_bias);
             k.sums = sums + (p->held < p->icg ? (o - b.o0) * b.rows * b.cols : 0);
             for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
                 const i64 channels = least(p->ic_block, h1 - c0);
@@ -235,7 +241,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                     weights = NAME(packed_at)(p, b.g, o, c0, &lanes);
                 else
                     NAME(pack_weights)(p, packed, b.g, o, c0, channels, nv * VL);
-                NAME(multiply_block)(&k, weights, nv, o, c0, p->bias ? bias : NULL);
+                NAME(multiply_block)(&k, weights, nv, o, c0, bias);
             }
         }
     }

@@ -63,8 +63,7 @@ static i64 NAME(depthwise_scratch)(const fc_conv *p)
     return round_up(strip + steps_of(p) * (i64)sizeof(step_start) + NAME(rows_packed)(p) * (i64)sizeof(row_copy), 64);
 }
 
-/* What has to be copied for the next channel once a strip was packed, where the rest of it stays zero; returns the number of
- * rows. */
+/* What has to be copied for each channel where the rest of a strip is zeros and stays so; returns the number of rows. */
 static i64 NAME(list_rows)(const fc_conv *p, const block *b, row_copy *rows)
 {
     const i64 height = strip_rows(p, b->rows), width = b->cols + p->w.reach, *const step = p->x_stride;
@@ -75,7 +74,7 @@ static i64 NAME(list_rows)(const fc_conv *p, const block *b, row_copy *rows)
         NAME(regular_run)(&p->w, start, width, &lo, &hi);
         if (lo >= hi) continue;
         for (i64 r = 0; r < p->d.taps; r++) {
-            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+            const i64 depth = depth_at(p, b->z, r);
             for (i64 j = 0; j < height && depth >= 0; j++) {
                 const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
                 if (row < 0) continue;
@@ -144,19 +143,20 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
     const i64 end = least(k.b.g + p->g_step, p->g), lanes = round_up(p->ocg, p->lane_unit);
     const int zeros = p->h.before >= 0 && p->w.before >= 0;
-    i64 copies = 0;
     k.s = (steps){.start = starts};
     k.pixels = strip;
     k.width = k.b.cols + p->w.reach;
     k.next = p->packed ? 1 : p->weight_stride[0] / (i64)sizeof(T);
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
     for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= lanes;
-    for (int first = 1; k.b.g < end; k.b.g++, first = 0) {
+    const i64 copies = zeros ? NAME(list_rows)(p, &k.b, rows) : 0;
+    if (zeros) memset(strip, 0, (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * sizeof(T));
+    for (; k.b.g < end; k.b.g++) {
         const char *const x = p->x + k.b.n * p->x_stride[0] + k.b.g * p->x_stride[1];
-        if (first || !zeros)
-            NAME(pack_strip)(strip, p, x, 1, &k.b, MOST_VECTORS * VL);
+        if (zeros)
+            NAME(copy_rows)(strip, p, x, rows, copies);
         else
-            NAME(copy_rows)(strip, p, x, rows, copies ? copies : (copies = NAME(list_rows)(p, &k.b, rows)));
+            NAME(pack_strip)(strip, p, x, 1, &k.b, MOST_VECTORS * VL);
         k.weights = p->packed ? (const T *)p->packed + k.b.g * lanes * k.s.taps
                               : (const T *)(p->weights + k.b.g * p->ocg * p->weight_stride[0]);
         k.out = FIRST_PIXEL(p->out, p->out_stride, p, k.b);

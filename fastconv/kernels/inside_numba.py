@@ -23,9 +23,6 @@ ROWS, VECTORS = (8, 3) if _WIDE else (4, 3)
 """The register block: output channels by vectors of pixels."""
 FEW_ROWS, FEW_VECTORS = 1, 8
 """And that of layers with fewer output channels in a group than half of ``ROWS``."""
-CHANNELS, CHANNELS_POINT = 64, 256
-"""Input channels of a block, as `tuning.CHANNEL_BLOCK` and `tuning.CHANNEL_BLOCK_POINT`, which kernels cannot import:
-the same sums."""
 
 
 @intrinsic(prefer_literal=True)
@@ -115,10 +112,11 @@ def add_panel(out: Any, n: int, o: int, rows: int, tile: Any, start: int, width:
 
 
 @njit(error_model="numpy", nogil=True)
-def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int) -> Any:
+def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int, block: int, block_point: int) -> Any:
     """2-D convolution of ``x`` (n, ic, ih, iw) with ``w`` (oc, ic / groups, kh, kw), of one dtype, any strides.
 
-    ``pads`` are (top, bottom, left, right). Every block of input channels is summed from zero and added.
+    ``pads`` are (top, bottom, left, right). Every ``block`` of input channels (``block_point``
+    for one tap) is summed from zero and added.
     """
     batch, ic, ih, iw = x.shape
     oc, icg, kh, kw = w.shape
@@ -136,7 +134,7 @@ def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int)
     ocg, zero = oc // groups, x.dtype.type(0)
     lanes, few = lanes_of(zero), 2 * ocg < ROWS
     rows, columns = (FEW_ROWS, FEW_VECTORS * lanes) if few else (ROWS, VECTORS * lanes)
-    chans = min(icg, CHANNELS_POINT if kh * kw == 1 else CHANNELS)
+    chans = min(icg, block_point if kh * kw == 1 else block)
     height = oh + dilation[0] * (kh - 1) // stride[0]
     width = ow + dilation[1] * (kw - 1) // stride[1]
     plane = stride[0] * stride[1] * height * width
@@ -159,8 +157,8 @@ def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int)
                 pack_image(strip, x, n, g * icg + c0, count, pads, stride, height, width)
                 for start in range(0, pixels, columns):
                     b = np.int64(memory.ctypes.data) + start * item
-                    for block in range(weights.shape[0]):
-                        a = np.int64(weights.ctypes.data) + block * block_bytes
+                    for row_block in range(weights.shape[0]):
+                        a = np.int64(weights.ctypes.data) + row_block * block_bytes
                         taps, taps_a, taps_b = (
                             np.int64(kh * kw),
                             np.int64(a_taps.ctypes.data),
@@ -173,7 +171,7 @@ def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int)
                         else:
                             multiply_panel(zero, ROWS, VECTORS, taps, count, a, taps_a, count * rows, b, taps_b, plane,
                                            c)  # fmt: skip
-                        o = block * rows
+                        o = row_block * rows
                         add_panel(out, n, g * ocg + o, min(rows, ocg - o), tile, start, width)
     return out
 

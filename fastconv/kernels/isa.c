@@ -159,6 +159,9 @@ static i64 tap_at(const fc_axis *axis, i64 tap)
     return axis->tap_offset[tap] * axis->stride + axis->phase[axis->tap_phase[tap]];
 }
 
+/* The slice of x that a tap reads for output slice z, -1: zeros. */
+static i64 depth_at(const fc_conv *p, i64 z, i64 tap) { return p->d.source[z * p->d.stride + tap_at(&p->d, tap)]; }
+
 /* The padded position of row i of a strip that begins with row y0 of the outputs. */
 static i64 padded_row(const fc_conv *p, i64 rows, i64 y0, i64 i)
 {

@@ -101,7 +101,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
         for (i64 pw = first; pw < end; pw++)
             NAME(regular_run)(&p->w, b->x0 * p->w.stride + p->w.phase[pw], width, lo + pw - first, hi + pw - first);
         for (i64 r = 0; r < p->d.taps; r++) {
-            const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+            const i64 depth = depth_at(p, b->z, r);
             for (i64 j = 0; j < height; j++) {
                 const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
                 const char *const from = depth < 0 || row < 0 ? NULL : x + depth * p->x_stride[2] + row * p->x_stride[3];
@@ -129,7 +129,7 @@ static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, cons
     const i64 row = y ? top + (y - 1) * p->h.stride + high : top, last = top + (end - 1) * p->h.stride + high;
     const i64 first = left > 0 ? left : 0, bytes = (left + (b->cols - 1) * p->w.stride + wide - first) * step[4];
     for (i64 r = 0; r < p->d.taps; r++) {
-        const i64 depth = p->d.source[(b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]]];
+        const i64 depth = depth_at(p, b->z, r);
         for (i64 c = 0; c < channels && depth >= 0; c++)
             for (i64 i = row > 0 ? row : 0; i < least(last, p->h.source_len - p->h.before); i++) {
                 const char *const from = x + c * step[1] + depth * step[2] + i * step[3] + first * step[4];
@@ -152,10 +152,8 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
             for (i64 j = 0; j < p->w.taps; j++) {
                 const i64 plane = r * p->w.phases + p->w.tap_phase[j];
                 i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
-                if (in_place) {
-                    const i64 z = (b->z + p->d.tap_offset[r]) * p->d.stride + p->d.phase[p->d.tap_phase[r]];
-                    at = (p->d.source[z] * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]) / item + tap_at(&p->w, j);
-                }
+                if (in_place)
+                    at = (depth_at(p, b->z, r) * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]) / item + tap_at(&p->w, j);
                 const i64 weight = (r * ws[2] + i * ws[3] + j * ws[4]) / item;
                 for (i64 c = 0; c < each; c++, t++)
                     to[t] = (step_start){plain ? weight + c * s->a_channel : t * (channels / each), at + c * s->b_channel, 0};

@@ -139,8 +139,7 @@ static i64 NAME(tiling_bytes)(const fc_conv *p)
 
 static int NAME(in_depth)(const tiling *t, i64 tap)
 {
-    const fc_axis *const d = &t->p->d;
-    return !t->p->finite || d->source[(t->b->z + d->tap_offset[tap]) * d->stride + d->phase[d->tap_phase[tap]]] >= 0;
+    return !t->p->finite || depth_at(t->p, t->b->z, tap) >= 0;
 }
 
 /* What the taps of an axis reach of `count` outputs from `start` on; returns what all of them reach. */
@@ -148,7 +147,7 @@ static reached NAME(reach)(const fc_axis *axis, i64 start, i64 count, int finite
 {
     reached all = {0, count};
     for (i64 tap = 0; tap < axis->taps; tap++) {
-        const i64 at = (start + axis->tap_offset[tap]) * axis->stride + axis->phase[axis->tap_phase[tap]];
+        const i64 at = start * axis->stride + tap_at(axis, tap);
         i64 first = 0, end = count;
         while (finite && first < end && axis->source[at + first * axis->stride] < 0) first++;
         while (finite && first < end && axis->source[at + (end - 1) * axis->stride] < 0) end--;

@@ -272,10 +272,9 @@ static inline __attribute__((always_inline)) void NAME(winograd_block)(const int
     }
     for (i64 o = b.o0; o < b.o1; o += LANES) {
         const i64 nv = o + VL < p->ocg ? 2 : 1;
-        T bias[2 * VECTOR_BYTES / T_BYTES] = {0};
-        for (i64 l = 0; p->bias && l < least(LANES, p->ocg - o); l++) bias[l] = ((const T *)p->bias)[b.g * p->ocg + o + l];
+        T lanes_of_bias[2 * VECTOR_BYTES / T_BYTES];
         NAME(multiply_tiles)(&k, square, (const T *)p->packed + (b.g * ocp + o) * square * icp, nv);
-        NAME(restore_tiles)(m, &k, nv, o, p->bias ? bias : NULL);
+        NAME(restore_tiles)(m, &k, nv, o, NAME(block_bias)(p, b.g, o, lanes_of_bias));
     }
 }
 
