@@ -213,9 +213,9 @@ print(sum(numba_launch.loops(n, i).cache_hits for n in ("run_tasks", "pack_strip
 """
     first, second = (run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).strip() for _ in range(2))
     assert (first, second) == ("0", "6")
-    files = sorted(p.name for p in tmp_path.rglob("*.nb?"))
+    files = sorted(p.name for p in tmp_path.rglob("*.fastconv"))
     run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
-    assert sorted(p.name for p in tmp_path.rglob("*.nb?")) == files
+    assert sorted(p.name for p in tmp_path.rglob("*.fastconv")) == files
 
 
 def test_importing_loads_no_numba_and_starts_no_thread():

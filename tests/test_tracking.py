@@ -180,7 +180,7 @@ def test_a_first_call_fills_the_cache_that_it_is_given(load, tmp_path):
         pytest.skip(missing)
     start = load("bench_start")
     start.printed(start.FIRST_CALL, "numba", cache=str(tmp_path))
-    assert any(tmp_path.rglob("*.nbi"))
+    assert any(tmp_path.rglob("*.fastconv"))
 
 
 def test_a_first_call_that_cannot_be_is_skipped_with_its_reason(load):

@@ -62,5 +62,7 @@ def _loops(op: str) -> Callable[..., None]:
         import numba
     except ImportError:
         return loops
-    compiled: Callable[..., None] = numba.njit(cache=True, nogil=True, error_model="numpy")(loops)
+    from fastconv.kernels.numba_cache import kept
+
+    compiled: Callable[..., None] = kept(numba.njit(nogil=True, error_model="numpy")(loops))
     return compiled

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
+from numba.core.ccallback import CFunc
 
 from fastconv.kernels import channels_numba, micro_numba, shifted_numba, strip_numba, tile_numba
+from fastconv.kernels.numba_cache import kept
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set, and without compiling there is nothing to run; unset it")
@@ -80,14 +82,14 @@ def tiles(shape: Shape, sizes: tuple[tuple[int, ...], ...], ocg: int) -> np.ndar
 @cache
 def panel(shape: Shape, nv: int) -> Any:
     literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl, int(shape.lanes > 0)))
-    return numba.cfunc(types.void(*[types.int64] * 16, *literals), cache=True)(micro_numba.kernel_block)
+    return compiled(micro_numba.kernel_block, types.void(*[types.int64] * 16, *literals))
 
 
 @cache
 def tile(shape: Shape, size: tuple[int, ...], nv: int) -> Any:
     high, wide, col, leave = size
     literals = map(types.literal, (shape.item, high, wide, nv, shape.vl, col, leave))
-    return numba.cfunc(types.void(*[types.int64] * 12, *literals), cache=True)(tile_numba.tile_block)
+    return compiled(tile_numba.tile_block, types.void(*[types.int64] * 12, *literals))
 
 
 @cache
@@ -100,7 +102,14 @@ def loops(name: str, item: int) -> Any:
     function = getattr(modules.get(name, shifted_numba), name)
     integers = [types.int64] * (function.__code__.co_argcount - 2)
     signature = types.void(types.CPointer(numba.from_dtype(shifted_numba.JOB)), *integers, types.literal(item))
-    return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+    return compiled(function, signature, error_model="numpy")
+
+
+def compiled(function: Any, signature: Any, **options: Any) -> Any:
+    """What `numba.cfunc` makes of a function, kept on disk."""
+    callback = kept(CFunc(function, (signature.args, signature.return_type), {}, options), function)
+    callback.compile()
+    return callback
 
 
 class Pool:
@@ -121,7 +130,7 @@ class Pool:
     def run(self, workers: int, *arguments: int) -> None:
         """Run a job by so many workers; the arguments are those of `shifted_numba.run_serial`."""
         if workers == 1 or self._serial_only:
-            shifted_numba.run_serial(*arguments)
+            run_serial(*arguments)
         elif _layer() in ("omp", "tbb"):
             _run_parallel(arguments, workers)
         elif self._lock.acquire(blocking=False):
@@ -130,17 +139,17 @@ class Pool:
             finally:
                 self._lock.release()
         else:
-            shifted_numba.run_serial(*arguments)
+            run_serial(*arguments)
 
 
 def _run_parallel(arguments: tuple[int, ...], workers: int) -> None:
     before = numba.get_num_threads()
     if before == workers:
-        shifted_numba.run_parallel(*arguments, workers)
+        run_parallel(*arguments, workers)
         return
     numba.set_num_threads(workers)
     try:
-        shifted_numba.run_parallel(*arguments, workers)
+        run_parallel(*arguments, workers)
     finally:
         numba.set_num_threads(before)
 
@@ -167,6 +176,7 @@ def _layer() -> str | None:
 
 
 _load_libgomp()
+run_serial, run_parallel = kept(shifted_numba.run_serial), kept(shifted_numba.run_parallel)
 pool = Pool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.after_fork)

@@ -245,7 +245,7 @@ def activate(job: Any, v: Any, zero: Any) -> Any:
     return v * (half * (one + math.tanh(inner)))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def run_serial(function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int) -> None:
     """Run every task of a job on the calling thread; ``function`` is the address of a compiled `run_tasks`.
 
@@ -256,7 +256,7 @@ def run_serial(function: int, job: int, fields: int, scratch: int, x: int, out: 
     call(function, (scratch, 0))
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@njit(nogil=True, parallel=True)
 def run_parallel(
     function: int, job: int, fields: int, scratch: int, x: int, out: int, res: int, workers: int
 ) -> None:  # fmt: skip
