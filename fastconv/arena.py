@@ -5,10 +5,12 @@ A call borrows one buffer and gives it back; buffers given back are kept up to a
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +69,16 @@ def aligned(nbytes: int) -> np.ndarray:
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]
+
+
+def result(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A new uninitialised array for a result; a large one is aligned to 64 bytes, where vectors are stored faster."""
+    kind = np.dtype(dtype)
+    nbytes = math.prod(shape) * kind.itemsize
+    if nbytes < tuning.ALIGNED_BYTES:
+        return np.empty(shape, kind)
+    flat: np.ndarray = aligned(nbytes).view(kind)
+    return flat.reshape(shape)
 
 
 arena = Arena(tuning.ARENA_BYTES)

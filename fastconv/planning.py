@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv import arrays, registry, tuning
 from fastconv.arena import arena
+from fastconv.arena import result as new_result
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.phases import widest
@@ -117,7 +118,7 @@ class Plan:
             workers = get_num_threads() if threads is None else check_threads(threads)
             quick = self._quick(workers)
         if quick and residual is None:
-            target = np.empty(quick.out_shape, quick.dtype) if out is None else out
+            target = new_result(quick.out_shape, quick.dtype) if out is None else out
             if quick(x, target):
                 return target
         workers = get_num_threads() if threads is None else check_threads(threads)
@@ -133,7 +134,7 @@ class Plan:
                 f"pass one like the result: {self.out_shape} and {spec.acc_dtype}"
             )
         if out is None:
-            result = np.empty(self.out_shape, spec.acc_dtype)
+            result = new_result(self.out_shape, spec.acc_dtype)
         else:
             inputs = {self.operand: array, "residual": added, **dict(self.borrowed)}
             result = arrays.take_out(out, self.out_shape, spec.acc_dtype, inputs)

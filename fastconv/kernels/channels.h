@@ -159,21 +159,29 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
     const i64 all = k->s.taps * k->s.channels; /* steps of a tile, each of which touches a line ahead */
     const char *const next = (const char *)(weights + all * nv * VL);
     const i64 wanted = p->packed && !(last && o + LANES >= p->ocg) ? next - (const char *)weights : 0;
+    /* Input that is read where it lies: later rows come a line of every channel a tap; where no loop is over channels, at
+     * once. */
+    const int by_line = k->fetch && p->d.taps == 1 && k->s.channels > 1;
+    const i64 across = -k->s.channels * p->x_stride[1];
     T *c = k->sums;
     i64 touched = 0;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
         const i64 y1 = least(y0 + 2, k->rows);
-        if (k->fetch) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 4);
+        const char *line = NULL, *end = NULL; /* of channel 0, in the rows after the next */
+        if (by_line && y0 + 2 < k->rows) line = NAME(input_rows)(p, k->fetch, &k->b, y0 + 2, y0 + 4, &end);
+        if (k->fetch && !(by_line && y0)) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 2 + 2 * !by_line);
         for (i64 i = 0, x = 0; i < k->t.count; x = k->t.ends[i++]) {
             const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
             for (i64 y = y0; y < y1; y += high) {
                 steps some;
                 const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
-                const i64 ahead = touched < wanted;
+                const int rows = line < end, ahead = touched < wanted;
                 if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
                 NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s, c, !first,
-                                             ahead ? next + touched : (const char *)weights, ahead * 64);
-                touched += s->taps * s->channels * 64;
+                                             rows ? line : ahead ? next + touched : (const char *)weights,
+                                             rows ? p->x_stride[1] : ahead * 64, rows ? 64 + across : 0);
+                if (rows) line += s->taps * 64;
+                else touched += s->taps * s->channels * 64;
                 if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
                 if (!(first && last)) c += high * q * nv * VL;
             }

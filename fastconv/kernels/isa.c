@@ -93,6 +93,7 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
 /* Starts that a micro-kernel is given: one a tap; with few channels one for each of them, too, as the loop over them
  * would be too short. */
 enum { FEW_CHANNELS = 8 };
+enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
 enum { AHEAD = 8, MOST_PHASES = 64 }; /* packing: channels whose rows are fetched ahead, phases done together */
 static i64 steps_of(const fc_conv *p)
 {

@@ -26,21 +26,31 @@ typedef struct {
     int unit, joined; /* out: pixels follow each other; rows follow each other */
 } panel_work;
 
+/* Pixels of a run, in nv vectors; where they go is cut into segments. `whole`: one segment takes all of them. */
+#define panel NAME(panel)
+typedef struct {
+    const T *pixels;
+    i64 nv;
+    const segment *segments;
+    int pieces, whole;
+} panel;
+
 /* A register block that was multiplied: `rows` output channels from `first` on, in `out` itself where `direct`. */
 #define register_block NAME(register_block)
 typedef struct {
+    const panel *of;
     i64 first, rows, pitch;
     int direct;
     const T *sums;
 } register_block;
 
 /* Its way to `out`, or where it is there already, the epilogue. */
-static void NAME(store_block)(const panel_work *k, const register_block *r, const segment *segments, int pieces)
+static void NAME(store_block)(const panel_work *k, const register_block *r)
 {
     const fc_conv *const p = k->p;
     const i64 *const out_stride = p->out_stride, *const add_stride = p->residual_stride;
     const i64 channel = k->b.g * p->ocg + r->first;
-    for (const segment *v = segments; v < segments + pieces; v++) {
+    for (const segment *v = r->of->segments; v < r->of->segments + r->of->pieces; v++) {
         char *const at = k->out + r->first * out_stride[1] + v->row * out_stride[3] + v->col * out_stride[4];
         const T *sums = r->sums + (r->direct ? 0 : v->from);
         run_end end = k->end;
@@ -61,66 +71,77 @@ static void NAME(store_block)(const panel_work *k, const register_block *r, cons
     }
 }
 
-/* Pixels [q, next) of a run, from `start` on in nv vectors, for all output channels of the task. */
-static void NAME(multiply_panel)(const panel_work *k, i64 run, i64 start, i64 q, i64 next, i64 nv)
+/* Panels for all output channels of the task: a register block of channels is multiplied with every panel before the
+ * next, so that each of its rows of `out` is written in one go. */
+static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 count)
 {
     const fc_conv *const p = k->p;
-    const i64 mr = p->mr, *const out_stride = p->out_stride;
+    const i64 mr = p->mr, *const out_stride = p->out_stride, c_row = out_stride[1] / (i64)sizeof(T);
     _Alignas(64) T tiles[2][MOST_ROWS * MOST_COLUMNS];
-    segment segments[MOST_COLUMNS];
-    const int pieces = NAME(cut)(segments, &k->shape, run, start, q, next, k->b.cols, k->joined);
-    const int whole = k->unit && pieces == 1 && segments[0].length == nv * VL;
     /* What the micro-kernel itself can finish, and what has to be done to its sums. */
     const int fused = k->end.last && !k->residual && (k->end.activation == FC_NONE || k->end.activation == FC_RELU);
-    const int finish = k->end.last && !fused;
+    const int finish = k->end.last && !fused, relu = fused && k->end.activation == FC_RELU;
     const T *const bias = fused && k->end.bias ? k->end.bias + k->b.g * p->ocg : NULL;
-    const product_fn product = NAME(products)[!k->weights][mr][nv];
-    const T *const pixels = k->pixels + run * k->shape.width + start;
+    const product_fn *const products = NAME(products)[!k->weights][mr];
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
-    i64 ahead = nv; /* vectors from here: the next panel, which the first register blocks fetch */
+    i64 ahead = count == 1 ? panels->nv : 0; /* vectors from here: the next panel, which the first register blocks fetch */
+    const i64 last = 2 * ahead;
     int odd = 0;
-    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < 2 * nv ? ahead + 1 : 0, odd = !odd) {
+    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < last ? ahead + 1 : 0) {
         /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
          * new is stored. */
         const i64 first = k->weights ? least(o, p->ocg - mr) : o, valid = least(mr, p->ocg - first);
         steps s = k->s;
         const T *const a = k->weights ? k->weights + first * s.a_row
                                       : NAME(packed_at)(p, k->b.g, first, k->c0, &s.a_channel);
-        T *const to = (T *)(k->out + o * out_stride[1] + segments[0].row * out_stride[3]) + segments[0].col;
-        const int direct = whole && first == o && valid == mr;
-        for (i64 i = 0; direct && i < mr; i++) /* so that it is there when the sums are */
-            for (i64 at = 0; at < nv * VL; at += 64 / (i64)sizeof(T))
-                __builtin_prefetch((char *)(to + at) + i * out_stride[1], 1);
-        if (direct)
-            product(a, pixels, &s, to, out_stride[1] / (i64)sizeof(T), !k->end.first, ahead * VL, bias ? bias + o : NULL,
-                    fused && k->end.activation == FC_RELU);
-        else
-            product(a, pixels, &s, tiles[odd], nv * VL, 0, ahead * VL, NULL, 0);
-        if (before.rows) NAME(store_block)(k, &before, segments, pieces);
-        before = (register_block){o, first + valid - o, out_stride[1] / (i64)sizeof(T), 1, to};
-        if (!direct) before = (register_block){o, first + valid - o, nv * VL, 0, tiles[odd] + (o - first) * nv * VL};
-        if (direct && !finish) before.rows = 0;
+        const int full = first == o && valid == mr;
+        for (const panel *v = panels; v < panels + count; v++, odd = !odd) {
+            const int direct = full && v->whole;
+            T *const to = (T *)(k->out + o * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col;
+            if (direct)
+                products[v->nv](a, v->pixels, &s, to, c_row, !k->end.first, ahead * VL, bias ? bias + o : NULL, relu);
+            else
+                products[v->nv](a, v->pixels, &s, tiles[odd], v->nv * VL, 0, ahead * VL, NULL, 0);
+            if (before.rows) NAME(store_block)(k, &before);
+            before = (register_block){v, o, first + valid - o, c_row, 1, to};
+            if (!direct) before = (register_block){v, o, first + valid - o, v->nv * VL, 0, tiles[odd] + (o - first) * v->nv * VL};
+            if (direct && !finish) before.rows = 0;
+        }
     }
-    if (before.rows) NAME(store_block)(k, &before, segments, pieces);
+    if (before.rows) NAME(store_block)(k, &before);
 }
 
 /* The panels of every run: equal ones rather than full ones and a rest. */
 static void NAME(multiply_runs)(const panel_work *k)
 {
-    const i64 widest = widest_panel(k->p->mr), length = k->shape.length;
+    const fc_conv *const p = k->p;
+    const i64 widest = widest_panel(p->mr), length = k->shape.length;
+    const i64 rows = p->d.taps * p->h.taps * p->w.phases * least(p->ic_block, p->icg) * (i64)sizeof(T);
+    const i64 together = least(MOST_PANELS, PANEL_BYTES / (rows * (widest * VL + p->w.reach)));
+    segment segments[MOST_PANELS + MOST_COLUMNS], *end = segments;
+    panel panels[MOST_PANELS];
+    i64 count = 0;
     for (i64 run = 0; run < k->shape.runs; run++)
         for (i64 q = 0, next; q < length; q = next) {
-            const i64 vectors = (length - q + VL - 1) / VL, panels = (vectors + widest - 1) / widest;
-            i64 nv = (vectors + panels - 1) / panels, start = q;
+            const i64 vectors = (length - q + VL - 1) / VL, parts = (vectors + widest - 1) / widest;
+            i64 nv = (vectors + parts - 1) / parts, start = q;
             if (k->shape.in_place && start + nv * VL > length) {
                 /* Nothing behind the run may be read: step back over pixels that are done already. */
                 nv = least(nv, length / VL);
                 start = least(q, length - nv * VL);
             }
             next = least(start + nv * VL, length);
-            NAME(multiply_panel)(k, run, start, q, next, nv);
+            const int pieces = NAME(cut)(end, &k->shape, run, start, q, next, k->b.cols, k->joined);
+            panels[count++] = (panel){k->pixels + run * k->shape.width + start, nv, end, pieces,
+                                      k->unit && pieces == 1 && end->length == nv * VL};
+            end += pieces;
+            if (count < together && end < segments + MOST_PANELS) continue;
+            NAME(multiply_panels)(k, panels, count);
+            count = 0;
+            end = segments;
         }
+    if (count) NAME(multiply_panels)(k, panels, count);
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */

@@ -16,8 +16,12 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
  * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
  * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads.
  * `bias` (or NULL) is added last, then, with `relu`, what is below 0 becomes 0. */
+#define EACH_SUM(MR, NV, WHAT)                                  \
+    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)        \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) WHAT;
 #define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
+    EACH_SUM(MR, NV, __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1)) \
     for (int i = 0; i < MR; i++)                                                                    \
         for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                          \
     for (i64 t = 0; t < s->taps; t++) {                                                             \
@@ -33,14 +37,10 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
             bp += s->b_channel;                                                                     \
         }                                                                                           \
     }                                                                                               \
-    _Pragma("GCC unroll 24") for (int e = 0; e < (MR) * (NV); e++) {                                \
-        loose_vec *const to = (loose_vec *)(c + e / (NV) * c_row + e % (NV) * VL);                  \
-        vec v = acc[e / (NV)][e % (NV)];                                                            \
-        if (add) v += *to;                                                                          \
-        if (bias) v += bias[e / (NV)] - (vec){0};                                                   \
-        if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                           \
-        *to = v;                                                                                    \
-    }
+    if (add) EACH_SUM(MR, NV, acc[i][j] += *(const loose_vec *)(c + i * c_row + j * VL))           \
+    if (bias) EACH_SUM(MR, NV, acc[i][j] += bias[i] - (vec){0})                                     \
+    if (relu) EACH_SUM(MR, NV, acc[i][j] = (vec)((lane_index)acc[i][j] & ~(lane_index)(acc[i][j] < (vec){0}))) \
+    EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])
 
 #define PRODUCT(MR, NV)                                                                                      \
     static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, i64 c_row, int add, i64 ahead, \

@@ -121,20 +121,28 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
 
-/* In place of packing: touch the rows of x that outputs [y, end) of a task read, but for those that outputs before y read, too. */
-static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, const block *b, i64 y, i64 end)
+/* Where channel 0 of what outputs [y, end) of a task read begins, in one slice of x that begins at x; but for the rows that
+ * outputs before y read, too. It ends at *behind. */
+static const char *NAME(input_rows)(const fc_conv *p, const char *x, const block *b, i64 y, i64 end, const char **behind)
 {
     const i64 *const step = p->x_stride, high = (p->h.reach + 1) * p->h.stride, wide = (p->w.reach + 1) * p->w.stride;
     const i64 top = b->y0 * p->h.stride - p->h.before, left = b->x0 * p->w.stride - p->w.before;
     const i64 row = y ? top + (y - 1) * p->h.stride + high : top, last = top + (end - 1) * p->h.stride + high;
-    const i64 first = left > 0 ? left : 0, bytes = (left + (b->cols - 1) * p->w.stride + wide - first) * step[4];
+    const i64 first = row > 0 ? row : 0, rows = least(last, p->h.source_len - p->h.before) - first, col = left > 0 ? left : 0;
+    const char *const from = x + first * step[3] + col * step[4];
+    *behind = rows > 0 ? from + (rows - 1) * step[3] + (left + (b->cols - 1) * p->w.stride + wide - col) * step[4] : from;
+    return from;
+}
+
+/* In place of packing: touch these rows of all channels. */
+static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, const block *b, i64 y, i64 end)
+{
     for (i64 r = 0; r < p->d.taps; r++) {
         const i64 depth = depth_at(p, b->z, r);
-        for (i64 c = 0; c < channels && depth >= 0; c++)
-            for (i64 i = row > 0 ? row : 0; i < least(last, p->h.source_len - p->h.before); i++) {
-                const char *const from = x + c * step[1] + depth * step[2] + i * step[3] + first * step[4];
-                for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
-            }
+        for (i64 c = 0; c < channels && depth >= 0; c++) {
+            const char *behind, *at = NAME(input_rows)(p, x + c * p->x_stride[1] + depth * p->x_stride[2], b, y, end, &behind);
+            for (; at < behind; at += 64) __builtin_prefetch(at, 0, 2);
+        }
     }
 }
 

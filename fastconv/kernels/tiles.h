@@ -44,7 +44,7 @@
  *   c[i][j] (+)= sum over steps t, channels k of
  *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
  * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
- * bits. Touches `ahead`, too, a line a step, for the next block's weights. */
+ * bits. Touches `ahead`, too: `ahead_step` bytes further a step, and `ahead_tap` a tap. */
 #define TILE_BODY(R, Q, NV, COL)                                                                               \
     const i64 channels = s->channels, b_channel = s->b_channel;                                                \
     START_SUMS(R, Q, NV)                                                                                       \
@@ -57,12 +57,13 @@
             PARTS_OF_ROWS(R, Q, NV, COL, UPPER, 0, (R) - 1)                                                            \
             PARTS_OF_ROWS(R, Q, NV, COL, LOWER, 1, R)                                                                  \
         }                                                                                                      \
+        ahead += ahead_tap;                                                                                    \
     }                                                                                                          \
     END_SUMS(R, Q, NV)
 
 #define TILE_OF(R, Q, NV, COL)                                                                                 \
     static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c,   \
-                                                    int add, const char *ahead, i64 ahead_step)                \
+                                                    int add, const char *ahead, i64 ahead_step, i64 ahead_tap) \
     {                                                                                                          \
         (void)b_row;                                                                                           \
         TILE_BODY(R, Q, NV, COL)                                                                               \
@@ -75,10 +76,10 @@ TILES(TILE)
 /* The same for Winograd's products, whose b holds a vector of channels of each tile. */
 #define PRODUCT_TILE_OF(R, Q, NV)                                                                              \
     static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
-                                              const char *ahead, i64 ahead_step)                               \
+                                              const char *ahead, i64 ahead_step, i64 ahead_tap)                \
     {                                                                                                          \
         const i64 channels = s->channels, b_channel = s->b_channel;                                            \
-        (void)b_row;                                                                                           \
+        (void)b_row, (void)ahead_tap;                                                                          \
         START_SUMS(R, Q, NV)                                                                                   \
         for (i64 t = 0; t < s->taps; t++) {                                                                    \
             const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
@@ -92,7 +93,7 @@ ROW_TILES(PRODUCT_TILE)
 #undef PRODUCT_TILE_OF
 
 #define tile_fn NAME(tile_fn)
-typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64);
+typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64, i64);
 
 /* tiles[elements between pixels of a row - 1][vectors - 1][rows][pixels of a row] */
 static const tile_fn NAME(tiles)[2][2][3][MOST_PIXELS + 1] = {
