@@ -217,7 +217,7 @@ def explain(
     --------
     >>> e = explain((1, 8, 16, 16), np.ones((8, 8, 5, 5), "float32"), backend="im2col")
     >>> e.chosen, [row.because for row in e.rows if row.backend == "winograd"]
-    ('im2col', ['needs a 3x3 kernel; got 5x5'])
+    ('im2col', ['needs a kernel of 3x3, 1x3, 3x1, 1x5 or 5x1; got 5x5'])
     """
     weights = arrays.take(w, "w")
     if isinstance(x_or_shape, (tuple, list)):

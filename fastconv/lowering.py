@@ -110,12 +110,13 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """How the output is cut into tasks: ``rows`` x ``cols`` pixels, ``oc_step`` channels each, ``groups`` groups."""
+    """A task: ``rows`` x ``cols`` pixels of the output, ``oc_step`` channels, of so many groups and images."""
 
     rows: int
     cols: int
     oc_step: int
     groups: int = 1
+    images: int = 1
 
 
 def source_table(size: int, padding: Pair, mode: str, length: int | None = None) -> np.ndarray:
@@ -165,15 +166,18 @@ def lower(spec: ConvSpec) -> Lowered:
 
 
 @lru_cache(maxsize=256)
-def lower_winograd(spec: ConvSpec, m: int) -> Lowered:
-    """The tiles of F(m, 3) as a layer of stride m: an output is a tile, a tap one of its elements."""
+def lower_winograd(spec: ConvSpec, tile: tuple[int, ...], phase: tuple[int, ...]) -> Lowered:
+    """Tiles of so many outputs along each axis as a layer of that stride: outputs are tiles, taps their elements.
+
+    With a dilation d they are those of one phase: of every d-th output, whose taps are neighbours in every d-th input.
+    """
     axes = []
-    for size, padding, out, kernel in zip(
-        spec.input_size, spec.padding, spec.output_size, spec.kernel_size, strict=True
-    ):
-        tiles = -(-out // m)
-        source = source_table(size, padding, spec.padding_mode, length=tiles * m + kernel - 1)
-        axes.append(lower_axis(source, tiles, m + kernel - 1, m, 1))
+    for axis, (m, first) in enumerate(zip(tile, phase, strict=True)):
+        dilation, kernel = spec.dilation[axis], spec.kernel_size[axis]
+        tiles = -(-len(range(first, spec.output_size[axis], dilation)) // m)
+        count = tiles * m + kernel - 1
+        source = source_table(spec.input_size[axis], spec.padding[axis], spec.padding_mode, length=count * dilation)
+        axes.append(lower_axis(np.ascontiguousarray(source[first::dilation][:count]), tiles, m + kernel - 1, m, 1))
     return _lowered(spec, axes)
 
 

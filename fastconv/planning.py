@@ -37,6 +37,7 @@ class Verdict:
     algorithm: str = ""
     workspace_bytes: int = 0
     error_bound: float = float("nan")
+    error_typical: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,6 +82,11 @@ class Plan:
     def error_bound(self) -> float:
         """Guaranteed largest error of a sum, as a multiple of ``max|x| * max_oc sum|w|``."""
         return float(self._module.error_bound(self.problem))
+
+    @property
+    def error_typical(self) -> float:
+        """Largest error to expect with normal or uniform numbers around 0, within a factor of three; same unit."""
+        return float(self._module.error_typical(self.problem))
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -220,6 +226,7 @@ class Explanation:
                     "algorithm": row.algorithm or None,
                     "workspace_bytes": row.workspace_bytes if row.algorithm else None,
                     "error_bound": row.error_bound if row.algorithm and row.error_bound == row.error_bound else None,
+                    "error_typical": row.error_typical if row.error_typical == row.error_typical else None,
                 }
                 for row in self.rows
             ],
@@ -232,12 +239,16 @@ class Explanation:
             f"{of}{spec.text}  {spec.dtype} {spec.layout} -> {spec.result_shape}",
             f"{spec.flops / 1e9:.4g} GFLOP, {spec.bytes / 1e6:.4g} MB, {spec.flops / max(spec.bytes, 1):.3g} FLOP/byte",
             "",
-            f"{'backend':<10}{'verdict':<10}{'algorithm':<20}{'workspace':>12}  {'error bound':>11}  because",
+            f"{'backend':<10}{'verdict':<10}{'algorithm':<20}{'workspace':>12}  "
+            f"{'error bound':>11}  {'typical':>7}  because",
         ]
         for row in self.rows:
             size = f"{row.workspace_bytes:,}" if row.algorithm else ""
-            bound = f"{row.error_bound:.1e}" if row.algorithm else ""
-            lines.append(f"{row.backend:<10}{row.verdict:<10}{row.algorithm:<20}{size:>12}  {bound:>11}  {row.because}")
+            bound, typical = (f"{e:.1e}" if row.algorithm else "" for e in (row.error_bound, row.error_typical))
+            lines.append(
+                f"{row.backend:<10}{row.verdict:<10}{row.algorithm:<20}{size:>12}  "
+                f"{bound:>11}  {typical:>7}  {row.because}"
+            )
         return "\n".join(lines)
 
 
@@ -283,11 +294,11 @@ def judge(name: str, request: Request) -> Verdict:
     problem = Problem(spec, request.epilogue, module.algorithm(spec), max_workspace)
     threads = get_num_threads() if request.threads is None else check_threads(request.threads)
     need = module.workspace_bytes(problem, threads)
-    bound = module.error_bound(problem)
+    errors = module.error_bound(problem), module.error_typical(problem)
     if max_workspace is not None and need > max_workspace:
         text = f"needs {need:,} bytes of workspace; got max_workspace={max_workspace:,}"
-        return Verdict(name, "refused", text, problem.algorithm, need, bound)
-    return Verdict(name, "possible", backend.summary, problem.algorithm, need, bound)
+        return Verdict(name, "refused", text, problem.algorithm, need, *errors)
+    return Verdict(name, "possible", backend.summary, problem.algorithm, need, *errors)
 
 
 def judge_all(request: Request, backend: str, once: bool) -> list[Verdict]:

@@ -33,9 +33,8 @@ class Capabilities:
 
     dtypes: tuple[str, ...] = FLOATS
     ndim: tuple[int, ...] = (1, 2, 3)
-    kernel: tuple[int, ...] | None = None
+    kernels: tuple[tuple[int, ...], ...] | None = None
     stride: int | None = None
-    dilation: int | None = None
     ops: tuple[str, ...] = ("forward",)
     accurate: tuple[str, ...] = ("exact", "high", "fast")
     finite_weights: bool = False
@@ -92,9 +91,9 @@ BACKENDS: list[Backend] = [
         Capabilities(accurate=("high", "fast"), finite_weights=True),
     ),
     Backend(
-        "winograd", "fastconv.adapters.winograd", "F(2,3) and F(4,3): fewer products for 3x3",
-        Capabilities(ndim=(2,), kernel=(3, 3), stride=1, dilation=1, accurate=("high", "fast"),
-                     finite_weights=True),
+        "winograd", "fastconv.adapters.winograd", "F(m,3) and F(m,5): fewer products than taps",
+        Capabilities(ndim=(1, 2), kernels=((3, 3), (1, 3), (3, 1), (1, 5), (5, 1), (3,), (5,)), stride=1,
+                     accurate=("high", "fast"), finite_weights=True),
         COMPILED, _COMPILE,
     ),
     Backend(
@@ -170,12 +169,11 @@ def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
         return f"computes {', '.join(capabilities.dtypes)}; got {spec.dtype}"
     if spec.ndim not in capabilities.ndim:
         return f"needs {' or '.join(map(str, capabilities.ndim))} spatial axes; got {spec.ndim}"
-    if capabilities.kernel is not None and spec.kernel_size != capabilities.kernel:
-        return f"needs a {_by(capabilities.kernel)} kernel; got {_by(spec.kernel_size)}"
+    if capabilities.kernels is not None and spec.kernel_size not in capabilities.kernels:
+        fitting = [_by(kernel) for kernel in capabilities.kernels if len(kernel) == spec.ndim]
+        return f"needs a kernel of {', '.join(fitting[:-1])} or {fitting[-1]}; got {_by(spec.kernel_size)}"
     if capabilities.stride is not None and set(spec.stride) != {capabilities.stride}:
         return f"needs stride {capabilities.stride}; got {_by(spec.stride)}"
-    if capabilities.dilation is not None and set(spec.dilation) != {capabilities.dilation}:
-        return f"needs dilation {capabilities.dilation}; got {_by(spec.dilation)}"
     if spec.x_zero_point and not capabilities.zero_point:
         return f"takes no zero point; got {spec.x_zero_point}"
     if spec.accuracy not in capabilities.accurate:

@@ -62,6 +62,24 @@ Output channels of a register block of pixels -> share of the peak; with plain w
 in registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element
 with a stride, and a vector that is transposed on its way; what packing a vector of weights takes."""
 
+LOSS_DIRECT, BLAS_BLOCK, LOSS_FFT = 1.1, 384, 6.5
+"""Constants of ``error_typical``, which tests/test_errors.py holds to a factor of 3: largest error of normal and
+uniform x and w over what the random walk of a sum's rounding errors says; terms that a BLAS sums before it adds; the
+same of a Fourier transform over 1 / sqrt(terms)."""
+
+LOSS_WINOGRAD = {
+    ("F(2,3)", 2): 0.62, ("F(4,3)", 2): 2.1, ("F(6,3)", 2): 16.0,
+    ("F(2,3)", 1): 0.7, ("F(4,3)", 1): 1.75, ("F(6,3)", 1): 3.9, ("F(2,5)", 1): 1.0, ("F(4,5)", 1): 2.8,
+}  # fmt: skip
+"""The same of the tiles, by the number of axes that they are for."""
+
+WINOGRAD_HIGH = {
+    ("F(2,3)", 2): 1, ("F(4,3)", 2): 3,
+    ("F(2,3)", 1): 1, ("F(4,3)", 1): 3, ("F(6,3)", 1): 16, ("F(2,5)", 1): 1, ("F(4,5)", 1): 3,
+}  # fmt: skip
+"""Input channels per group from which accuracy="high" admits a tile, by the number of axes that it is for: its error is
+typically at most five times the direct convolution's then (docs/numerics.md). Others are for "fast" only."""
+
 WINOGRAD_NEAR, WINOGRAD_FAR, WINOGRAD_NEAR_BYTES = 2, 8, 4 * 2**20
 """What loading a transformed weight takes beside its products, in tiles: where F(4,3)'s weights take few bytes, and
 where they take more. Chooses F(2,3) or F(4,3): zen5-2, 2026-11, over cython at 7x7: 64 channels 1.15 and 1.38x, 512

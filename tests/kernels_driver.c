@@ -58,8 +58,8 @@ int main(int argc, char **argv)
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
     i64 borrowed, kind_of_lanes;
-    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.g_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
-                           &p.lane_unit, &borrowed, &kind_of_lanes, &p.m,    &p.out_h, &p.out_w};
+    i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.g_step, &p.n_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
+                           &p.lane_unit, &borrowed, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.borrowed = (int)borrowed;
     p.finite = (int)number();
@@ -76,9 +76,12 @@ int main(int argc, char **argv)
     p.bias = array(item, unused, &bytes);
     p.packed = array(item, unused, &bytes);
     p.weights = array(item, p.weight_stride, &bytes);
-    p.bt = array(item, unused, &bytes);
-    p.at = array(item, unused, &bytes);
-    const int algorithm = p.m ? FC_WINOGRAD : (int)kind_of_lanes;
+    for (int i = 0; i < 2; i++) {
+        fc_transform *const t = i ? &p.tw : &p.th;
+        t->bt = array(item, unused, &bytes);
+        t->at = array(item, unused, &bytes);
+    }
+    const int algorithm = p.tw.m ? FC_WINOGRAD : (int)kind_of_lanes;
     p.scratch_bytes = isa->scratch[algorithm][kind](&p);
     p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
     fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);

@@ -169,7 +169,7 @@ def test_info_names_a_backend_that_does_not_load(capsys, monkeypatch):
 def test_explain_says_what_runs_and_why_not(capsys):
     assert main(["explain", "ic64 ih56 oc64 k5", "--backend", "im2col"]) == 0
     said = capsys.readouterr().out
-    assert "ic64ih56oc64k5" in said and "needs a 3x3 kernel; got 5x5" in said
+    assert "ic64ih56oc64k5" in said and "needs a kernel of 3x3, 1x3, 3x1, 1x5 or 5x1; got 5x5" in said
 
 
 def test_explain_as_json_takes_every_option(capsys):
@@ -193,7 +193,8 @@ def test_demo_prints_a_row_for_each_backend_and_draws(image, tmp_path, capsys):
     assert main(["demo", image, "--out", str(out), "--threads", "2"]) == 0
     said = capsys.readouterr()
     assert said.err == "" and all(f"│ {name} " in said.out for name in AVAILABLE)
-    assert ("winograd: bank 11x11 needs a 3x3 kernel; got 11x11" in said.out) == ("winograd" in AVAILABLE)
+    refused = "winograd: bank 11x11 needs a kernel of 3x3, 1x3, 3x1, 1x5 or 5x1; got 11x11"
+    assert (refused in said.out) == ("winograd" in AVAILABLE)
     with Image.open(out) as drawn:
         assert drawn.format == "PNG" and min(drawn.size) > 1000
         assert len(np.unique(np.asarray(drawn.convert("L")))) > 100
@@ -312,7 +313,7 @@ def test_bench_lists_who_refused(capsys):
         pytest.skip("winograd is not available here")
     argv = ["bench", "--cases", "1x1", "--rounds", "1", "--backends", "winograd,im2col"]
     assert main(argv) == 0
-    assert "winograd: needs a 3x3 kernel; got 1x1 (1x1)" in capsys.readouterr().out
+    assert "winograd: needs a kernel of 3x3, 1x3, 3x1, 1x5 or 5x1; got 1x1 (1x1)" in capsys.readouterr().out
 
 
 def test_bench_lists_its_cases(capsys):

@@ -48,7 +48,7 @@ def test_every_instruction_set_agrees_with_the_oracle_at_every_register_block(rn
     ],
 )
 def test_the_forced_instruction_set_is_the_one_that_ran(rng, isa, backend, algorithm, tiles):
-    x, w = rng.standard_normal((2, 2, 40, 64)).astype("float32"), rng.standard_normal((16, 2, 3, 3)).astype("float32")
+    x, w = rng.standard_normal((2, 3, 40, 64)).astype("float32"), rng.standard_normal((16, 3, 3, 3)).astype("float32")
     fastconv.conv2d(x, w, padding=1, backend=backend)
     name = compiled.last_kernel()
     assert name.startswith(f"{algorithm}_{isa}_")

@@ -182,7 +182,8 @@ def test_both_gradients_are_adjoints_of_the_convolution(layer):
 
 def test_backends_take_the_gradients_that_they_must():
     exact = {"2d-exact"}
-    winograd = {n for n in LAYERS if spec_of(n, "forward").kernel_size == (3, 3) and "stride" not in LAYERS[n][2]}
+    kernels = {(3, 3), (1, 3), (3, 1), (1, 5), (5, 1), (3,), (5,)}
+    winograd = {n for n in LAYERS if spec_of(n, "forward").kernel_size in kernels and "stride" not in LAYERS[n][2]}
     assert {name: set(layers) for name, layers in CAPABLE["grad_input"].items()} == {
         "naive": set(LAYERS), "im2col": set(LAYERS), "cython": set(LAYERS), "numba": set(LAYERS),
         "fft": set(LAYERS) - exact, "winograd": (winograd | {"2d-stride-2-kernel-6"}) - exact,

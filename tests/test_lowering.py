@@ -158,7 +158,7 @@ def test_tiles_keep_all_threads_busy(text, threads):
 @pytest.mark.parametrize("text", ["ih8k3", "ic2ih9iw13oc3k3p1", "ih3k3", "n2ih10k3pt1pl2"])
 def test_winograd_tiles_cover_the_output(text, m):
     spec = parse_layer(text)
-    low = lower_winograd(spec, m)
+    low = lower_winograd(spec, (m, m), (0, 0))
     for axis, out in zip((low.h, low.w), spec.output_size, strict=True):
         assert axis.out * m >= out > (axis.out - 1) * m
         assert axis.source.size >= (axis.out - 1) * m + m + 2

@@ -16,10 +16,10 @@ from fastconv.spec import parse_layer
 
 NAMES = [b.name for b in registry.BACKENDS]
 REFUSED = {  # each capability once: a layer, and what its refusal says
-    "ic2ih9oc2k5": "needs a 3x3 kernel; got 5x5",
+    "ic2ih9oc2k5": "needs a kernel of 3x3, 1x3, 3x1, 1x5 or 5x1; got 5x5",
+    "ic2iw9oc2k4": "needs a kernel of 3 or 5; got 4",
     "ic2ih9oc2k3s2": "needs stride 1; got 2x2",
-    "ic2ih9oc2k3d2": "needs dilation 1; got 2x2",
-    "ic2iw9oc2k3": "needs 2 spatial axes; got 1",
+    "ic2id9oc2k3": "needs 1 or 2 spatial axes; got 3",
 }
 
 

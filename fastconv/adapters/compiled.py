@@ -28,7 +28,7 @@ class Weights:
 
 def make_layer(
     low: Lowered, dtype: str, epilogue: Epilogue, isa: str, tile: Tile, ic_block: int, held: int, kind: str,
-    blocks: Blocks, borrowed: bool, winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
+    blocks: Blocks, borrowed: bool, winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
 ) -> _compiled.Layer:  # fmt: skip
     """A layer in C: geometry, tasks and blocks; no weights."""
     return _compiled.Layer(

@@ -22,7 +22,7 @@ from fastconv.adapters.blocks import (
     strip_bytes,
 )
 from fastconv.adapters.compiled import Axes, Shapes, Weights, bound, make_layer
-from fastconv.adapters.direct import sequential_bound, workers
+from fastconv.adapters.direct import sequential_bound, typical_error, workers
 from fastconv.arena import Arena
 from fastconv.arrays import all_finite
 from fastconv.kernels import _compiled
@@ -45,6 +45,11 @@ def error_bound(problem: Problem) -> float:
     spec = problem.spec
     icg, block = spec.ic // spec.g, channel_block(spec.taps)
     return sequential_bound(spec, min(icg, block) * spec.taps + -(-icg // block))
+
+
+def error_typical(problem: Problem) -> float:
+    spec = problem.spec
+    return typical_error(spec, channel_block(spec.taps) * spec.taps, tuning.LOSS_DIRECT)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:

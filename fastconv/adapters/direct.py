@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastconv import tuning
@@ -20,6 +22,27 @@ def sequential_bound(spec: ConvSpec, roundings: int | None = None) -> float:
     u = float(np.finfo(spec.acc_dtype).eps) / 2
     nu = (spec.terms + 1 if roundings is None else roundings) * u
     return nu / (1 - nu)
+
+
+def walk(terms: int, block: int) -> float:
+    """How far the rounding errors of a sum of random terms wander, in u times a term, over the number of terms.
+
+    Partial sums grow like a random walk, first over the terms of a block, then over blocks; so do their errors.
+    """
+    if not terms:
+        return 0.0
+    blocks, block = -(-terms // block), min(terms, block)
+    return math.sqrt(blocks * block**2 / 2 + block * blocks**2 / 2) / terms
+
+
+def typical_error(spec: ConvSpec, block: int, loss: float) -> float:
+    """What normal x and w lose with sums in blocks of so many terms, in the unit of `sequential_bound`.
+
+    ``loss`` is measured, see `tuning.LOSS_DIRECT`.
+    """
+    if not spec.acc_dtype.startswith("float"):
+        return 0.0
+    return loss * walk(spec.terms, block) * float(np.finfo(spec.acc_dtype).eps) / 2
 
 
 def workers(spec: ConvSpec, threads: int) -> int:

@@ -83,6 +83,12 @@ def error_bound(problem: Problem) -> float:
     return math.sqrt(points) * total / (1 - total)
 
 
+def error_typical(problem: Problem) -> float:
+    """Every point of a spectrum is off by about as much as the others, whatever is in the image: see `LOSS_FFT`."""
+    u = float(np.finfo(problem.spec.dtype).eps) / 2
+    return tuning.LOSS_FFT * u / math.sqrt(max(problem.spec.terms, 1))
+
+
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> State:
     w, bias = constants
     geometry = geometry_of(spec)

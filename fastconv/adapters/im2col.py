@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import epilogue, tuning
-from fastconv.adapters.direct import sequential_bound
+from fastconv.adapters.direct import sequential_bound, typical_error
 from fastconv.arena import Arena
 from fastconv.lowering import Lowered, gather, lower, row_chunks
 from fastconv.spec import ConvSpec, Problem
@@ -49,6 +49,10 @@ def _chunk(problem: Problem) -> tuple[int, int]:
 
 def error_bound(problem: Problem) -> float:
     return sequential_bound(problem.spec)
+
+
+def error_typical(problem: Problem) -> float:
+    return typical_error(problem.spec, tuning.BLAS_BLOCK, tuning.LOSS_DIRECT)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:

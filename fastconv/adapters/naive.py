@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import epilogue
-from fastconv.adapters.direct import sequential_bound
+from fastconv import epilogue, tuning
+from fastconv.adapters.direct import sequential_bound, typical_error
 from fastconv.arena import Arena
 from fastconv.kernels import naive_loops
 from fastconv.lowering import lower
@@ -30,6 +30,10 @@ def error_bound(problem: Problem) -> float:
     spec = problem.spec
     copies = most_copies(lower(spec)) if spec.op == "grad_input" else 1
     return copies * sequential_bound(spec, copies * spec.terms + 1)
+
+
+def error_typical(problem: Problem) -> float:
+    return typical_error(problem.spec, max(problem.spec.terms, 1), tuning.LOSS_DIRECT)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:

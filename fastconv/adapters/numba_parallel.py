@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import tuning
 from fastconv.adapters.blocks import channel_block, choose_blocks, pack
-from fastconv.adapters.direct import sequential_bound, workers
+from fastconv.adapters.direct import sequential_bound, typical_error, workers
 from fastconv.adapters.numba_geometry import geometry
 from fastconv.adapters.numba_tables import Ints, Layout
 from fastconv.arena import Arena, arena
@@ -89,6 +89,11 @@ def error_bound(problem: Problem) -> float:
     spec = problem.spec
     icg, block = spec.ic // spec.g, channel_block(spec.taps)
     return sequential_bound(spec, min(icg, block) * spec.taps + -(-icg // block))
+
+
+def error_typical(problem: Problem) -> float:
+    spec = problem.spec
+    return typical_error(spec, channel_block(spec.taps) * spec.taps, tuning.LOSS_DIRECT)
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:

@@ -47,6 +47,11 @@ class Transposed:
             return inner
         return copies * (inner + (1 + inner) * copies * float(np.finfo(spec.acc_dtype).eps))
 
+    def error_typical(self, problem: Problem) -> float:
+        """That of the worst phase."""
+        spec = problem.spec
+        return max((self.forward.error_typical(self._inner(problem, part)) for part in phases(spec)), default=0.0)
+
     def prepare(self, spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
         w, bias = constants
         folded = spec.padding_mode != "zeros"

@@ -35,7 +35,7 @@ class Layer:
         borrowed: bool,
         activation: str | None,
         parameter: float,
-        winograd: tuple[int, int, int, np.ndarray, np.ndarray] | None = None,
+        winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
     ) -> None: ...
     def run(
         self,

@@ -22,10 +22,15 @@ cdef extern from "engine.h" nogil:
         const int64_t *tap_phase
         const int64_t *tap_offset
 
+    ctypedef struct fc_transform:
+        int64_t m, alpha, out
+        const void *bt
+        const void *at
+
     ctypedef struct fc_conv:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
-        int64_t rows, cols, oc_step, g_step, ic_block, held, mr, lanes, lane_unit
+        int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, mr, lanes, lane_unit
         int in_place
         const char *x
         int64_t x_stride[5]
@@ -42,9 +47,7 @@ cdef extern from "engine.h" nogil:
         double parameter
         char *scratch
         int64_t scratch_bytes
-        int64_t m, out_h, out_w
-        const void *bt
-        const void *at
+        fc_transform th, tw
         const char *ran
 
     ctypedef void (*task_fn)(void *, int64_t, int)
@@ -231,8 +234,8 @@ cdef class Layer:
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
-    ``borrowed``: there will be no packed weights. ``winograd`` is None or (m, out_h, out_w, bt, at) with float arrays of
-    the layer's type.
+    ``borrowed``: there will be no packed weights. ``winograd`` is None or (m, alpha, out, bt, at) for h and
+    for w, with float arrays of the layer's type.
     """
 
     cdef fc_conv conv
@@ -253,7 +256,7 @@ cdef class Layer:
         self._axis(&self.conv.d, axes[0])
         self._axis(&self.conv.h, axes[1])
         self._axis(&self.conv.w, axes[2])
-        self.conv.rows, self.conv.cols, self.conv.oc_step, self.conv.g_step = tile
+        self.conv.rows, self.conv.cols, self.conv.oc_step, self.conv.g_step, self.conv.n_step = tile
         self.conv.ic_block = ic_block
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
@@ -266,10 +269,10 @@ cdef class Layer:
         elif kind == "channels":
             rows, vectors = self.found.most_pixels, 2
         if winograd is not None:
-            self.conv.m, self.conv.out_h, self.conv.out_w, bt, at = winograd
-            self.conv.bt = self._keep(bt)
-            self.conv.at = self._keep(at)
-            algorithm, kind = FC_WINOGRAD, f"winograd_f{self.conv.m}x3"
+            self._transform(&self.conv.th, winograd[0])
+            self._transform(&self.conv.tw, winograd[1])
+            m, alpha = max(given[:2] for given in winograd)
+            algorithm, kind = FC_WINOGRAD, f"winograd_f{m}x{alpha - m + 1}"
         self.task = self.found.task[algorithm][itemsize == 8]
         self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
         self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"
@@ -285,6 +288,11 @@ cdef class Layer:
         axis.phase = <const int64_t *>self._keep(phases)
         axis.tap_phase = <const int64_t *>self._keep(tap_phase)
         axis.tap_offset = <const int64_t *>self._keep(tap_offset)
+
+    cdef _transform(self, fc_transform *to, given):
+        to.m, to.alpha, to.out, bt, at = given
+        to.bt = self._keep(bt)
+        to.at = self._keep(at)
 
     cdef const void *_keep(self, array):
         self.kept.append(array)

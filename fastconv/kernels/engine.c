@@ -45,7 +45,7 @@ i64 fc_shifted_tasks(const fc_conv *p)
 {
     const i64 down = (p->h.out + p->rows - 1) / p->rows, across = (p->w.out + p->cols - 1) / p->cols;
     const i64 groups = (p->g + p->g_step - 1) / p->g_step;
-    return p->n * groups * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
+    return (p->n + p->n_step - 1) / p->n_step * groups * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
 }
 
 /* ---- thread pool ----

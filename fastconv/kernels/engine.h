@@ -28,6 +28,12 @@ typedef struct {
     const i64 *tap_offset; /* [taps] */
 } fc_axis;
 
+/* Winograd's F(m, r) along one axis: m outputs from alpha = m + r - 1 inputs; m = alpha = 1: the axis is left as it is. */
+typedef struct {
+    i64 m, alpha, out;   /* outputs of a tile, and of the layer: the last tile hangs over */
+    const void *bt, *at; /* [alpha][alpha] and [m][alpha] of T */
+} fc_transform;
+
 /* One layer on one set of arrays. Strides are in bytes, axes (n, c, d, h, w), and may have any sign.
  * `out` overlaps nothing else. */
 typedef struct {
@@ -35,6 +41,7 @@ typedef struct {
     fc_axis d, h, w;
     i64 rows, cols, oc_step; /* a task: rows x cols outputs of one d-slice, oc_step channels */
     i64 g_step;              /* of so many groups; 1 but for depthwise kernels */
+    i64 n_step;              /* of so many images; 1 but for Winograd */
     i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
     i64 held;                /* channels in the lanes: input channels packed at a time, all or a number of blocks */
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
@@ -56,9 +63,8 @@ typedef struct {
     double parameter;
     char *scratch; /* scratch_bytes for every worker, aligned to 64 */
     i64 scratch_bytes;
-    /* Winograd F(m, 3) only; there h.out and w.out count tiles, packed is [g][alpha * alpha][mr block][channel][mr] */
-    i64 m, out_h, out_w; /* m x m outputs from alpha x alpha inputs, alpha = m + 2; the last tiles hang over */
-    const void *bt, *at; /* [alpha][alpha] and [m][alpha] of T */
+    /* Winograd only; there h.out and w.out count tiles, packed is [g][oc block][element of a tile][channel][lane] */
+    fc_transform th, tw;
     const char *ran;     /* set by the kernels: the name of the instruction set that really ran */
 } fc_conv;
 

@@ -84,7 +84,7 @@ enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
 
-enum { GROUP = 16 }; /* columns of Winograd's outputs that are stored together */
+enum { GROUP = 16, MOST_ALPHA = 8 }; /* Winograd: columns of outputs stored together, inputs of a tile along an axis */
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 static i64 round_up(i64 a, i64 unit) { return (a + unit - 1) / unit * unit; }
@@ -128,7 +128,7 @@ static block block_of(const fc_conv *p, i64 task)
     b.z = (task /= down) % p->d.out;
     const i64 groups = (p->g + p->g_step - 1) / p->g_step;
     b.g = (task /= p->d.out) % groups * p->g_step;
-    b.n = task / groups;
+    b.n = task / groups * p->n_step;
     b.o1 = least(b.o0 + p->oc_step, p->ocg);
     b.cols = least(p->cols, p->w.out - b.x0);
     b.rows = least(p->rows, p->h.out - b.y0);

@@ -1,62 +1,77 @@
-/* Winograd F(m, 3) x F(m, 3), m = 2 or 4, for one element type T. Included by isa.c after channels.h.
+/* Winograd F(m, r) on either axis or on both, for one element type T. Included by isa.c after channels.h.
  *
  * A tile of m x m outputs is A^T [ sum over channels of (G w G^T) * (B^T d B) ] A, d being the alpha x alpha
- * inputs below it. Channels are in the lanes throughout, so that no lane is lost to a row's end: a task turns its pixels
- * into vectors of input channels, transforms them tile by tile, and then, a block of output channels at a time, multiplies
- * tiles by vectors of output channels (tiles.h) and transforms back. The layer is lowered as one of stride m whose outputs
- * are tiles (lowering.lower_winograd).
- * Floors: alpha^2 / 9 m^2 of the direct products (a quarter for m = 4), and alpha^2 / 9 of the bytes of the weights.
+ * inputs below it, alpha = m + r - 1; an axis whose kernel is 1 is left as it is (m = alpha = 1). Channels are in the lanes
+ * throughout, so that no lane is lost to a row's end: a task turns its pixels into vectors of input channels, transforms
+ * them tile by tile, and then, a block of output channels at a time, multiplies tiles by vectors of output channels
+ * (tiles.h) and transforms back. Small images of a batch share a task. The layer is lowered as one of stride m whose
+ * outputs are tiles (lowering.lower_winograd).
+ * Floors: alpha^2 / r^2 m^2 of the direct products (a quarter for F(4, 3)), and alpha^2 / r^2 of the bytes of the weights.
  * Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308. */
 
-/* Numbers of the transforms, see `transform_line` and `restore_line`. */
+/* Numbers of an axis' transforms, from the points 0, +-p_0, +-p_1.. and infinity, see `transform_line`: powers of p_i, and
+ * coefficients of the product of x^2 - p_j^2 over all j, and over all but i. */
 #define numbers NAME(numbers)
 typedef struct {
-    T a, b, a2, b2, a3, b3; /* points and their powers */
-    T of_a, of_b, sum, product; /* -b^2, -a^2, -(a^2 + b^2), a^2 b^2 */
+    T power[MOST_ALPHA / 2 - 1][MOST_ALPHA - 2], all[MOST_ALPHA / 2], but[MOST_ALPHA / 2 - 1][MOST_ALPHA / 2 - 1];
 } numbers;
 
-static numbers NAME(numbers_of)(const fc_conv *p)
+static numbers NAME(numbers_of)(const fc_transform *t)
 {
-    const T *const at = p->at, *const bt = p->bt;
-    if (p->m == 2) return (numbers){.a = at[5], .product = bt[0]};
-    return (numbers){at[7], at[9], at[13], at[15], at[19], at[21], bt[8], bt[20], bt[2], bt[0]};
+    const T *const at = t->at, *const bt = t->bt;
+    const i64 alpha = t->alpha, pairs = alpha / 2 - 1;
+    numbers n = {0};
+    for (i64 i = 0; i < pairs; i++) {
+        for (i64 k = 0; k < t->m; k++) n.power[i][k] = at[k * alpha + 1 + 2 * i];
+        for (i64 k = 0; k < pairs; k++) n.but[i][k] = bt[(1 + 2 * i) * alpha + 2 + 2 * k];
+    }
+    for (i64 k = 0; k < pairs; k++) n.all[k] = bt[2 * k];
+    return n;
 }
 
-/* v = B^T d. Rows of B^T are products of (x - point) over the other points, so those of a and -a are the same even part
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* v = B^T d. Rows of B^T are products of (x - point) over the other points, so those of p and -p are the same even part
  * plus and minus the same odd part. */
-static inline __attribute__((always_inline)) void NAME(transform_line)(const int m, const numbers *n, const vec *d, vec *v)
+static inline __attribute__((always_inline)) void NAME(transform_line)(const int alpha, const numbers *n, const vec *d, vec *v)
 {
-    if (m == 2) {
-        v[0] = d[2] + d[0] * n->product;
-        v[1] = d[2] + d[1] * n->a;
-        v[2] = d[2] - d[1] * n->a;
-        v[3] = d[3] + d[1] * n->product;
-        return;
+    const int pairs = alpha / 2 - 1;
+    v[0] = d[alpha == 1 ? 0 : 2 * pairs];
+    if (alpha == 1) return;
+    v[alpha - 1] = d[alpha - 1];
+    UNROLL for (int k = pairs - 1; k >= 0; k--) {
+        v[0] += d[2 * k] * n->all[k];
+        v[alpha - 1] += d[2 * k + 1] * n->all[k];
     }
-    const vec even_a = d[4] + d[2] * n->of_a, odd_a = d[3] + d[1] * n->of_a;
-    const vec even_b = d[4] + d[2] * n->of_b, odd_b = d[3] + d[1] * n->of_b;
-    v[0] = d[4] + d[2] * n->sum + d[0] * n->product;
-    v[1] = even_a + odd_a * n->a;
-    v[2] = even_a - odd_a * n->a;
-    v[3] = even_b + odd_b * n->b;
-    v[4] = even_b - odd_b * n->b;
-    v[5] = d[5] + d[3] * n->sum + d[1] * n->product;
+    UNROLL for (int i = 0; i < pairs; i++) {
+        vec even = d[2 * pairs], odd = d[2 * pairs - 1];
+        UNROLL for (int k = pairs - 2; k >= 0; k--) {
+            even += d[2 * k + 2] * n->but[i][k];
+            odd += d[2 * k + 1] * n->but[i][k];
+        }
+        v[1 + 2 * i] = even + odd * n->power[i][1];
+        v[2 + 2 * i] = even - odd * n->power[i][1];
+    }
 }
 
 /* y = A^T p. */
-static inline __attribute__((always_inline)) void NAME(restore_line)(const int m, const numbers *n, const vec *p, vec *y)
+static inline __attribute__((always_inline)) void NAME(restore_line)(const int m, const int alpha, const numbers *n, const vec *p,
+                                                                     vec *y)
 {
-    const vec sum_a = p[1] + p[2], difference_a = p[1] - p[2];
-    if (m == 2) {
-        y[0] = p[0] + sum_a;
-        y[1] = p[3] + difference_a * n->a;
-        return;
+    const int pairs = alpha / 2 - 1;
+    y[0] = p[0];
+    if (alpha == 1) return;
+    vec sum[MOST_ALPHA / 2 - 1], difference[MOST_ALPHA / 2 - 1];
+    UNROLL for (int i = 0; i < pairs; i++) {
+        sum[i] = p[1 + 2 * i] + p[2 + 2 * i];
+        difference[i] = p[1 + 2 * i] - p[2 + 2 * i];
+        y[0] += sum[i];
     }
-    const vec sum_b = p[3] + p[4], difference_b = p[3] - p[4];
-    y[0] = p[0] + sum_a + sum_b;
-    y[1] = difference_a * n->a + difference_b * n->b;
-    y[2] = sum_a * n->a2 + sum_b * n->b2;
-    y[3] = p[5] + difference_a * n->a3 + difference_b * n->b3;
+    UNROLL for (int k = 1; k < m; k++) {
+        y[k] = (k % 2 ? difference[0] : sum[0]) * n->power[0][k];
+        if (k == m - 1) y[k] = p[alpha - 1] + (k % 2 ? difference[0] : sum[0]) * n->power[0][k];
+        UNROLL for (int i = 1; i < pairs; i++) y[k] += (k % 2 ? difference[i] : sum[i]) * n->power[i][k];
+    }
 }
 
 /* One output by the definition: for tiles in which the transforms met Inf or NaN, or overflowed. */
@@ -64,8 +79,8 @@ static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 
 {
     T sum = 0;
     for (i64 c = 0; c < p->icg; c++)
-        for (i64 r = 0; r < 3; r++)
-            for (i64 s = 0; s < 3; s++) {
+        for (i64 r = 0; r <= p->th.alpha - p->th.m; r++)
+            for (i64 s = 0; s <= p->tw.alpha - p->tw.m; s++) {
                 const i64 y = p->h.source[row + r], z = p->w.source[col + s];
                 const T value = y < 0 || z < 0
                     ? 0 : *(const T *)(x + c * p->x_stride[1] + y * p->x_stride[3] + z * p->x_stride[4]);
@@ -75,15 +90,17 @@ static T NAME(direct_output)(const fc_conv *p, const char *x, i64 g, i64 o, i64 
     return sum;
 }
 
-/* A task's scratch, in elements. */
-static i64 NAME(window_size)(const fc_conv *p) { return (p->rows * p->m + 2) * (p->cols * p->m + 2) * VL; }
+/* A task's scratch, in elements; transformed and products take an odd number of lines from one element to the next. */
+static i64 NAME(window_rows)(const fc_conv *p, i64 rows) { return rows * p->th.m + p->th.alpha - p->th.m; }
+static i64 NAME(window_cols)(const fc_conv *p, i64 cols) { return cols * p->tw.m + p->tw.alpha - p->tw.m; }
 static i64 NAME(channel_blocks)(const fc_conv *p) { return (p->icg + VL - 1) / VL; }
 
 static i64 NAME(winograd_scratch)(const fc_conv *p)
 {
-    const i64 square = (p->m + 2) * (p->m + 2), tiles = p->rows * p->cols;
-    const i64 elements = NAME(window_size)(p) + square * (NAME(channel_blocks)(p) * tiles | 1) * VL + square * (tiles | 1) * LANES
-                         + p->m * GROUP * LANES;
+    const i64 square = p->th.alpha * p->tw.alpha, tiles = p->n_step * p->rows * p->cols;
+    const i64 elements = NAME(window_rows)(p, p->rows) * NAME(window_cols)(p, p->cols) * VL
+                         + square * (NAME(channel_blocks)(p) * tiles | 1) * VL + square * (tiles | 1) * LANES
+                         + p->th.m * GROUP * LANES;
     return round_up(elements * (i64)sizeof(T), 64);
 }
 
@@ -91,19 +108,19 @@ static i64 NAME(winograd_scratch)(const fc_conv *p)
 typedef struct {
     const fc_conv *p;
     tile_work store;
-    numbers n;
-    i64 tiles, blocks;                    /* of the task; blocks of input channels */
+    numbers h, w;
+    i64 images, each, tiles, blocks;      /* of the task, tiles of an image and of all; blocks of input channels */
     i64 step, pitch;                      /* from one element to the next, transformed; of products, in tiles: odd numbers of lines */
     i64 width, lo, hi;                    /* of the window, and of what follows each other in a row of x */
     T *window, *transformed, *sums, *outputs; /* [row][pixel][lane], [element][block][tile][lane], [element][tile][lane] */
-    const char *x;                        /* the group's first channel */
+    const char *x;                        /* the image's and the group's first channel */
 } winograd_work;
 
 /* One row of the window: pixels become vectors of channels; x NULL: a row of zeros. */
 static void NAME(window_row)(const winograd_work *k, T *to, const char *x, i64 channels)
 {
     const fc_conv *const p = k->p;
-    const i64 *const source = p->w.source + k->store.b.x0 * p->m, *const step = p->x_stride;
+    const i64 *const source = p->w.source + k->store.b.x0 * p->tw.m, *const step = p->x_stride;
     const int last = step[1] == sizeof(T), unit = step[4] == sizeof(T) && !last;
     for (i64 i = 0, n; i < k->width; i += n) {
         n = 1;
@@ -131,56 +148,49 @@ static void NAME(window_row)(const winograd_work *k, T *to, const char *x, i64 c
     }
 }
 
-/* B^T d B of every tile of one block of input channels. */
-static inline __attribute__((always_inline)) void NAME(transform_tiles)(const int m, const winograd_work *k, i64 block)
+/* The transforms that are compiled: X(mh, ah, mw, aw), outputs and inputs of a tile along h and w. */
+#define TRANSFORMS(X) X(2, 4, 2, 4) X(4, 6, 4, 6) X(6, 8, 6, 8) LINES(X, 2, 4) LINES(X, 4, 6) LINES(X, 6, 8) LINES(X, 2, 6) LINES(X, 4, 8)
+#define LINES(X, M, ALPHA) X(1, 1, M, ALPHA) X(M, ALPHA, 1, 1)
+
+/* B^T d B of every tile of the window, one block of input channels; `to`: the first tile's place. */
+static inline __attribute__((always_inline)) void NAME(transform_tiles)(const int mh, const int ah, const int mw, const int aw,
+                                                                        const winograd_work *k, T *to)
 {
-    const int alpha = m + 2;
-    T *to = k->transformed + block * k->tiles * VL;
     for (i64 r = 0; r < k->store.b.rows; r++)
         for (i64 t = 0; t < k->store.b.cols; t++, to += VL) {
-            const T *const from = k->window + (r * m * k->width + t * m) * VL;
-            vec half[6][6];
-#pragma GCC unroll 6
-            for (int j = 0; j < alpha; j++) {
-                vec d[6], v[6];
-#pragma GCC unroll 6
-                for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(from + (i * k->width + j) * VL);
-                NAME(transform_line)(m, &k->n, d, v);
-#pragma GCC unroll 6
-                for (int i = 0; i < alpha; i++) half[i][j] = v[i];
+            const T *const from = k->window + (r * mh * k->width + t * mw) * VL;
+            vec half[MOST_ALPHA][MOST_ALPHA];
+            UNROLL for (int j = 0; j < aw; j++) {
+                vec d[MOST_ALPHA], v[MOST_ALPHA];
+                UNROLL for (int i = 0; i < ah; i++) d[i] = *(const loose_vec *)(from + (i * k->width + j) * VL);
+                NAME(transform_line)(ah, &k->h, d, v);
+                UNROLL for (int i = 0; i < ah; i++) half[i][j] = v[i];
             }
-#pragma GCC unroll 6
-            for (int i = 0; i < alpha; i++) {
-                vec v[6];
-                NAME(transform_line)(m, &k->n, half[i], v);
-#pragma GCC unroll 6
-                for (int j = 0; j < alpha; j++) *(loose_vec *)(to + (i * alpha + j) * k->step) = v[j];
+            UNROLL for (int i = 0; i < ah; i++) {
+                vec v[MOST_ALPHA];
+                NAME(transform_line)(aw, &k->w, half[i], v);
+                UNROLL for (int j = 0; j < aw; j++) *(loose_vec *)(to + (i * aw + j) * k->step) = v[j];
             }
         }
 }
 
 /* A^T p A of one tile and one vector of output channels; y[i][j] goes to `to`, `row` and `col` elements apart, where i < rows
  * and j < cols. What it returns stays 0 unless something is Inf or NaN. */
-static inline __attribute__((always_inline)) vec NAME(restore_tile)(const int m, const winograd_work *k, const T *sums,
-                                                                    i64 step, T *to, i64 row, i64 col, i64 rows, i64 cols)
+static inline __attribute__((always_inline)) vec NAME(restore_tile)(const int mh, const int ah, const int mw, const int aw,
+                                                                    const winograd_work *k, const T *sums, i64 step, T *to,
+                                                                    i64 row, i64 col, i64 rows, i64 cols)
 {
-    const int alpha = m + 2;
-    vec half[4][6], zero = {0};
-#pragma GCC unroll 6
-    for (int j = 0; j < alpha; j++) {
-        vec d[6], v[4];
-#pragma GCC unroll 6
-        for (int i = 0; i < alpha; i++) d[i] = *(const loose_vec *)(sums + (i * alpha + j) * step);
-        NAME(restore_line)(m, &k->n, d, v);
-#pragma GCC unroll 4
-        for (int i = 0; i < m; i++) half[i][j] = v[i];
+    vec half[MOST_ALPHA - 2][MOST_ALPHA], zero = {0};
+    UNROLL for (int j = 0; j < aw; j++) {
+        vec d[MOST_ALPHA], v[MOST_ALPHA];
+        UNROLL for (int i = 0; i < ah; i++) d[i] = *(const loose_vec *)(sums + (i * aw + j) * step);
+        NAME(restore_line)(mh, ah, &k->h, d, v);
+        UNROLL for (int i = 0; i < mh; i++) half[i][j] = v[i];
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
-        vec v[4];
-        NAME(restore_line)(m, &k->n, half[i], v);
-#pragma GCC unroll 4
-        for (int j = 0; j < m; j++)
+    UNROLL for (int i = 0; i < mh; i++) {
+        vec v[MOST_ALPHA];
+        NAME(restore_line)(mw, aw, &k->w, half[i], v);
+        UNROLL for (int j = 0; j < mw; j++)
             if (i < rows && j < cols) {
                 *(loose_vec *)(to + i * row + j * col) = v[j];
                 zero += v[j] * (T)0;
@@ -188,6 +198,34 @@ static inline __attribute__((always_inline)) vec NAME(restore_tile)(const int m,
     }
     return zero;
 }
+
+typedef void (*NAME(transform_fn))(const winograd_work *, T *);
+typedef vec (*NAME(restore_fn))(const winograd_work *, const T *, i64, T *, i64, i64, i64, i64);
+
+#define TRANSFORM(MH, AH, MW, AW)                                                                            \
+    static void NAME(transform_##MH##AH##MW##AW)(const winograd_work *k, T *to)                              \
+    {                                                                                                        \
+        NAME(transform_tiles)(MH, AH, MW, AW, k, to);                                                        \
+    }                                                                                                        \
+    static vec NAME(restore_##MH##AH##MW##AW)(const winograd_work *k, const T *sums, i64 step, T *to, i64 row, i64 col, \
+                                              i64 rows, i64 cols)                                            \
+    {                                                                                                        \
+        return NAME(restore_tile)(MH, AH, MW, AW, k, sums, step, to, row, col, rows, cols);                  \
+    }
+TRANSFORMS(TRANSFORM)
+#undef TRANSFORM
+
+static const struct {
+    int mh, ah, mw, aw;
+    NAME(transform_fn) transform;
+    NAME(restore_fn) restore;
+} NAME(transforms)[] = {
+#define ENTRY(MH, AH, MW, AW) {MH, AH, MW, AW, NAME(transform_##MH##AH##MW##AW), NAME(restore_##MH##AH##MW##AW)},
+    TRANSFORMS(ENTRY) {0}
+#undef ENTRY
+};
+#undef TRANSFORMS
+#undef LINES
 
 /* Products of all tiles with one block of output channels: a slice of weights for each element of the tiles. */
 static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *weights, i64 nv)
@@ -223,20 +261,21 @@ static void NAME(mend)(const winograd_work *k, i64 o, i64 lanes, i64 y, i64 x, i
         }
 }
 
-/* From products to outputs, some tiles of a row at a time. */
-static inline __attribute__((always_inline)) void NAME(restore_tiles)(const int m, const winograd_work *k, i64 nv, i64 o, const T *bias)
+/* From products to outputs of one image, some tiles of a row at a time. */
+static void NAME(restore_tiles)(const winograd_work *k, NAME(restore_fn) restore, i64 image, i64 nv, i64 o, const T *bias)
 {
-    const i64 lanes = nv * VL;
+    const fc_conv *const p = k->p;
+    const i64 lanes = nv * VL, mh = p->th.m, mw = p->tw.m, together = GROUP / mw;
     const block *const b = &k->store.b;
     for (i64 r = 0; r < b->rows; r++)
-        for (i64 t = 0; t < b->cols; t += GROUP / m) {
-            const i64 y = (b->y0 + r) * m, x = (b->x0 + t) * m, end = least(t + GROUP / m, b->cols);
-            const i64 rows = least(m, k->p->out_h - y), cols = least((end - t) * m, k->p->out_w - x);
+        for (i64 t = 0; t < b->cols; t += together) {
+            const i64 y = (b->y0 + r) * mh, x = (b->x0 + t) * mw, end = least(t + together, b->cols);
+            const i64 rows = least(mh, p->th.out - y), cols = least((end - t) * mw, p->tw.out - x);
             vec zero = {0};
             for (i64 i = t; i < end; i++)
                 for (i64 j = 0; j < lanes; j += VL)
-                    zero += NAME(restore_tile)(m, k, k->sums + (r * b->cols + i) * lanes + j, k->pitch * lanes,
-                                               k->outputs + (i - t) * m * lanes + j, cols * lanes, lanes, rows, cols - (i - t) * m);
+                    zero += restore(k, k->sums + (image * k->each + r * b->cols + i) * lanes + j, k->pitch * lanes,
+                                    k->outputs + (i - t) * mw * lanes + j, cols * lanes, lanes, rows, cols - (i - t) * mw);
             T total = 0;
             for (int l = 0; l < VL; l++) total += zero[l];
             if (total != 0) NAME(mend)(k, o, lanes, y, x, rows, cols);
@@ -244,47 +283,61 @@ static inline __attribute__((always_inline)) void NAME(restore_tiles)(const int 
         }
 }
 
-static inline __attribute__((always_inline)) void NAME(winograd_block)(const int m, const fc_conv *p, block b, int worker)
+/* Point the work at one image of the task. */
+static void NAME(to_image)(winograd_work *k, i64 n)
 {
-    const i64 square = (m + 2) * (m + 2), icp = NAME(channel_blocks)(p) * VL, ocp = round_up(p->ocg, VL);
-    winograd_work k = {.p = p, .n = NAME(numbers_of)(p), .tiles = b.rows * b.cols, .blocks = NAME(channel_blocks)(p),
-                       .width = b.cols * m + 2, .x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1]};
-    k.store = (tile_work){.p = p, .b = b, .out = p->out + b.n * p->out_stride[0] + b.g * p->ocg * p->out_stride[1],
-                          .residual = !p->residual ? NULL : p->residual + b.n * p->residual_stride[0]
-                                                            + b.g * p->ocg * p->residual_stride[1]};
-    k.step = (k.blocks * k.tiles | 1) * VL;
-    k.pitch = k.tiles | 1;
-    k.window = (T *)(p->scratch + worker * p->scratch_bytes);
-    k.transformed = k.window + NAME(window_size)(p);
-    k.sums = k.transformed + square * (k.blocks * p->rows * p->cols | 1) * VL;
-    k.outputs = k.sums + square * (p->rows * p->cols | 1) * LANES;
-    const i64 *const source = p->w.source + b.x0 * m;
-    while (k.lo < k.width && source[k.lo] < 0) k.lo++;
-    for (k.hi = k.lo; k.hi < k.width && source[k.hi] == source[k.lo] + k.hi - k.lo;) k.hi++;
-
-    for (i64 block = 0; block < k.blocks; block++) {
-        const char *const x = k.x + block * VL * p->x_stride[1];
-        for (i64 i = 0; i < b.rows * m + 2; i++) {
-            const i64 row = p->h.source[b.y0 * m + i];
-            NAME(window_row)(&k, k.window + i * k.width * VL, row < 0 ? NULL : x + row * p->x_stride[3], least(VL, p->icg - block * VL));
-        }
-        NAME(transform_tiles)(m, &k, block);
-    }
-    for (i64 o = b.o0; o < b.o1; o += LANES) {
-        const i64 nv = o + VL < p->ocg ? 2 : 1;
-        T lanes_of_bias[2 * VECTOR_BYTES / T_BYTES];
-        NAME(multiply_tiles)(&k, square, (const T *)p->packed + (b.g * ocp + o) * square * icp, nv);
-        NAME(restore_tiles)(m, &k, nv, o, NAME(block_bias)(p, b.g, o, lanes_of_bias));
-    }
+    const fc_conv *const p = k->p;
+    const i64 first = k->store.b.g * p->ocg;
+    k->x = p->x + n * p->x_stride[0] + k->store.b.g * p->icg * p->x_stride[1];
+    k->store.out = p->out + n * p->out_stride[0] + first * p->out_stride[1];
+    if (p->residual) k->store.residual = p->residual + n * p->residual_stride[0] + first * p->residual_stride[1];
 }
 
-/* One block of tiles; see pixels_task. */
+/* One block of tiles, of one image or of several; see pixels_task. */
 static void NAME(winograd_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;
     ((fc_conv *)context)->ran = STRING(ISA);
-    if (p->m == 2)
-        NAME(winograd_block)(2, p, block_of(p, task), worker);
-    else
-        NAME(winograd_block)(4, p, block_of(p, task), worker);
+    const block b = block_of(p, task);
+    const i64 square = p->th.alpha * p->tw.alpha, icp = NAME(channel_blocks)(p) * VL, ocp = round_up(p->ocg, VL);
+    winograd_work k = {.p = p, .store = {.p = p, .b = b}, .h = NAME(numbers_of)(&p->th), .w = NAME(numbers_of)(&p->tw),
+                       .images = least(p->n_step, p->n - b.n), .each = b.rows * b.cols, .blocks = NAME(channel_blocks)(p),
+                       .width = NAME(window_cols)(p, b.cols)};
+    int kind = 0;
+    while (NAME(transforms)[kind].mh != p->th.m || NAME(transforms)[kind].ah != p->th.alpha
+           || NAME(transforms)[kind].mw != p->tw.m || NAME(transforms)[kind].aw != p->tw.alpha)
+        kind++;
+    k.tiles = k.images * k.each;
+    k.step = (k.blocks * k.tiles | 1) * VL;
+    k.pitch = k.tiles | 1;
+    k.window = (T *)(p->scratch + worker * p->scratch_bytes);
+    k.transformed = k.window + NAME(window_rows)(p, p->rows) * NAME(window_cols)(p, p->cols) * VL;
+    k.sums = k.transformed + square * (k.blocks * p->n_step * p->rows * p->cols | 1) * VL;
+    k.outputs = k.sums + square * (p->n_step * p->rows * p->cols | 1) * LANES;
+    const i64 *const source = p->w.source + b.x0 * p->tw.m;
+    while (k.lo < k.width && source[k.lo] < 0) k.lo++;
+    for (k.hi = k.lo; k.hi < k.width && source[k.hi] == source[k.lo] + k.hi - k.lo;) k.hi++;
+
+    for (i64 image = 0; image < k.images; image++) {
+        NAME(to_image)(&k, b.n + image);
+        for (i64 block = 0; block < k.blocks; block++) {
+            const char *const x = k.x + block * VL * p->x_stride[1];
+            for (i64 i = 0; i < NAME(window_rows)(p, b.rows); i++) {
+                const i64 row = p->h.source[b.y0 * p->th.m + i];
+                NAME(window_row)(&k, k.window + i * k.width * VL, row < 0 ? NULL : x + row * p->x_stride[3],
+                                 least(VL, p->icg - block * VL));
+            }
+            NAME(transforms)[kind].transform(&k, k.transformed + (block * k.tiles + image * k.each) * VL);
+        }
+    }
+    for (i64 o = b.o0; o < b.o1; o += LANES) {
+        const i64 nv = o + VL < p->ocg ? 2 : 1;
+        T lanes_of_bias[2 * VECTOR_BYTES / T_BYTES];
+        const T *const bias = NAME(block_bias)(p, b.g, o, lanes_of_bias);
+        NAME(multiply_tiles)(&k, square, (const T *)p->packed + (b.g * ocp + o) * square * icp, nv);
+        for (i64 image = 0; image < k.images; image++) {
+            NAME(to_image)(&k, b.n + image);
+            NAME(restore_tiles)(&k, NAME(transforms)[kind].restore, image, nv, o, bias);
+        }
+    }
 }

@@ -15,23 +15,27 @@ from functools import cache
 
 Matrix = tuple[tuple[F, ...], ...]
 
-POINTS: dict[int, tuple[F, ...]] = {
-    2: (F(0), F(1), F(-1)),
-    4: (F(0), F(5, 8), F(-5, 8), F(8, 5), F(-8, 5)),
+POINTS: dict[tuple[int, int], tuple[F, ...]] = {
+    (2, 3): (F(1),),
+    (4, 3): (F(2, 3), F(3, 2)),
+    (6, 3): (F(1, 2), F(1), F(2)),
+    (2, 5): (F(2, 3), F(3, 2)),
+    (4, 5): (F(1, 2), F(1), F(2)),
 }
-"""m -> finite points of F(m, 3). 0, +-5/8, +-8/5 lose 1.5e-6 of the largest output at 64 channels in
-float32, the usual 0, +-1, +-2 lose 8e-6 (measured for the design)."""
+"""(m, r) -> the positive ones among the points 0, +-p, +-q.. of F(m, r); docs/numerics.md has what they lose."""
 
 
 @cache
-def matrices(m: int, r: int = 3) -> tuple[Matrix, Matrix, Matrix]:
-    """A^T (m x alpha), G (alpha x r) and B^T (alpha x alpha) of F(m, r), alpha = m + r - 1.
+def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
+    """A^T (m x alpha), G (alpha x r) and B^T (alpha x alpha) of F(m, r), alpha = m + r - 1; of F(1, 1) three ones.
 
-    >>> at, g, bt = matrices(2)
+    >>> at, g, bt = matrices(2, 3)
     >>> [[str(v) for v in row] for row in bt]
     [['-1', '0', '1', '0'], ['0', '1', '1', '0'], ['0', '-1', '1', '0'], ['0', '-1', '0', '1']]
     """
-    points, alpha = POINTS[m], m + r - 1
+    if m == r == 1:
+        return ((F(1),),), ((F(1),),), ((F(1),),)
+    points, alpha = (F(0), *(sign * p for p in POINTS[m, r] for sign in (1, -1))), m + r - 1
     at = tuple(tuple(p**i for p in points) + (F(i == m - 1),) for i in range(m))
     # Row j of B^T holds the coefficients of the product of (x - p) over the other points; G divides by its value
     # at point j. The last row, at infinity, is the product over all points.
