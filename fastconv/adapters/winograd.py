@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def run(
     spec, (x,) = problem.spec, operands
     threads = workers(spec, threads)
     for phase in _phases(spec):
-        part = (..., *(slice(first, None, d) for first, d in zip(phase, spec.dilation, strict=True)))
+        part: Any = (..., *(slice(first, None, d) for first, d in zip(phase, spec.dilation, strict=True)))
         layer = _layer(problem, state.isa, threads, phase)
         added = None if residual is None else residual[part]
         layer.run(x, out[part], added, state.bias, state.packed, state.w, state.finite, False, threads)
@@ -141,7 +142,7 @@ def _layer(problem: Problem, isa: str, threads: int, phase: tuple[int, ...]) -> 
         count = len(range(phase[axis], spec.output_size[axis], spec.dilation[axis]))
         transforms.append((m, m + k - 1, count, bt, at))
     if spec.ndim == 1:
-        transforms.insert(0, (1, 1, 1, *(np.ones((1, 1), spec.dtype) for _ in range(2))))
+        transforms.insert(0, (1, 1, 1, np.ones((1, 1), spec.dtype), np.ones((1, 1), spec.dtype)))
     blocks = _blocks(isa, item)
     # Bytes of a tile: transformed, and the products of one block of output channels.
     each = item * elements(spec, problem.algorithm) * (low.icg + blocks.lanes)
