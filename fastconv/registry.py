@@ -35,6 +35,7 @@ class Capabilities:
     ndim: tuple[int, ...] = (1, 2, 3)
     kernels: tuple[tuple[int, ...], ...] | None = None
     stride: int | None = None
+    dilation: int | None = None
     ops: tuple[str, ...] = ("forward",)
     accurate: tuple[str, ...] = ("exact", "high", "fast")
     finite_weights: bool = False
@@ -174,6 +175,8 @@ def why_not(capabilities: Capabilities, spec: ConvSpec) -> str | None:
         return f"needs a kernel of {', '.join(fitting[:-1])} or {fitting[-1]}; got {_by(spec.kernel_size)}"
     if capabilities.stride is not None and set(spec.stride) != {capabilities.stride}:
         return f"needs stride {capabilities.stride}; got {_by(spec.stride)}"
+    if capabilities.dilation is not None and set(spec.dilation) != {capabilities.dilation}:
+        return f"needs dilation {capabilities.dilation}; got {_by(spec.dilation)}"
     if spec.x_zero_point and not capabilities.zero_point:
         return f"takes no zero point; got {spec.x_zero_point}"
     if spec.accuracy not in capabilities.accurate:

@@ -25,6 +25,11 @@ WINOGRAD_MIN_SIZE = 6
 at 12x12 to 14x14 and 1.6-3.5x from 16x16 up; 4x4 0.4-0.9x. Plans only: in a single call transforming the weights takes
 longer than it saves. `fastconv bench --backends cython,winograd`."""
 
+PANEL_BYTES = 16 * 1024
+"""Pixels that panels read and that stay in half an L1 while all output channels go over them, one block after the
+other, so that a row of the result is written in one go; `kernels/isa.c` has the same. zen5-2, one thread, 2026-11:
+3->64 3x3 at 224x224 from 63 to 74 % of the peak."""
+
 ALIGNED_BYTES = 256 * 1024
 """Results from so many bytes on begin at a cache line; NumPy's begin 16 bytes behind one. zen5-2, one thread, 2026-11:
 3->64 3x3 at 224x224 66 % of the peak against 50, 64->256 1x1 at 56x56 88 against 86. It takes a microsecond."""

@@ -97,7 +97,9 @@ def _pixels(cut: Cut, shape: Shape, layout: Layout) -> Part:
         strip = cut.chans * plane + shape.nv_max * vl  # the last panel reads beyond
     channels = b_chan * np.arange(low.icg if cut.single else 1)
     tables, fields = kept(b_taps=b_taps[:, None] + channels)
-    fields |= dict(by_rows=by_rows, in_place=in_place, pitch=pitch, plane=plane, b_chan=b_chan)
+    row_bytes = low.d.taps * low.h.taps * len(low.w.phases) * cut.chans * pitch * shape.item
+    blockwise = by_rows and not in_place and row_bytes <= tuning.PANEL_BYTES
+    fields |= dict(by_rows=by_rows, blockwise=blockwise, in_place=in_place, pitch=pitch, plane=plane, b_chan=b_chan)
     lengths = {c if by_rows else (r - 1) * pitch + c for r, c in ends}
     widths = sorted(set().union(*(_widths(length, in_place, shape) for length in lengths)))
     direct = by_rows or rows == 1 or (pitch == cols == low.w.out and layout.joined)

@@ -46,7 +46,7 @@ def kernel_block(
     With the literal ``packed`` a_row is 1. a, b, c, a_taps, b_taps are addresses (elements aligned, vectors need not
     be); strides and the int64 tables count elements. taps, chans >= 1. ``c`` overlaps neither ``a`` nor ``b``. Reads
     ``nv*vl`` pixels of every run of ``b`` and no element of ``a`` but the named. With ``packed`` prefetches what lies
-    ``ahead`` bytes behind them.
+    ``ahead`` bytes behind them. Touches where the sums of the next ``nv*vl`` pixels will be written.
     """
     accumulate_block(
         taps,
@@ -101,6 +101,10 @@ def emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any
     vector = ir.VectorType(element, vl)
     multiply_add = fused(builder.module, vector)
     a_rows = [INT(i) if packed else builder.mul(a_row, INT(i)) for i in range(mr)]
+    for i in range(mr):  # where the next panel of the same channels is written
+        for j in range(nv):
+            place = element_at(builder, c, builder.add(builder.mul(c_row, INT(i)), INT((nv + j) * vl)), element)
+            touch(builder, place, near=3, write=1)
     entry = builder.block
     tap_loop, chan_loop, tap_end, done = (
         builder.append_basic_block(name) for name in ("taps", "chans", "tap_end", "done")

@@ -24,7 +24,6 @@ from fastconv.kernels.vector_ir import (
     like,
     load,
     load_int,
-    prefetch,
     store,
     take_ticket,
     zero_of,
@@ -42,13 +41,12 @@ CALL = (
 where a panel is one run of ``out``."""
 
 LAYER = (
-    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "held", "taps", "single", "item", "mr", "nv_max",
-    "vl", "lanes", "oc_all", "a_width", "a_group", "a_oc", "a_chan", "a_taps", "b_chan", "b_taps", "b_row", "b_col",
-    "origin", "tasks",
-    "rows", "cols", "row_blocks", "col_blocks", "oc_step", "oc_splits", "by_rows", "in_place", "pitch", "slot_bytes",
-    "tile_offset", "plane", "strip_rows", "slices", "d_stride", "d_taps", "d_source", "h_stride", "h_phases",
-    "h_phase", "h_source", "h_length", "w_stride", "w_phases", "w_phase", "w_source", "w_length", "w_before",
-    "w_size", "w_edges", "square", "tilings", "z_kinds", "row_kinds", "col_kinds",
+    "icg", "ocg", "out_slices", "out_rows", "out_width", "g", "chans", "held", "taps", "single", "item", "mr",
+    "nv_max", "vl", "lanes", "oc_all", "a_width", "a_group", "a_oc", "a_chan", "a_taps", "b_chan", "b_taps", "b_row",
+    "b_col", "origin", "tasks", "rows", "cols", "row_blocks", "col_blocks", "oc_step", "oc_splits", "by_rows",
+    "blockwise", "in_place", "pitch", "slot_bytes", "tile_offset", "plane", "strip_rows", "slices", "d_stride",
+    "d_taps", "d_source", "h_stride", "h_phases", "h_phase", "h_source", "h_length", "w_stride", "w_phases", "w_phase",
+    "w_source", "w_length", "w_before", "w_size", "w_edges", "square", "tilings", "z_kinds", "row_kinds", "col_kinds",
 )  # fmt: skip
 """Fields of the layer and its tiles.
 
@@ -59,6 +57,7 @@ channel. With ``lanes`` 0 they are the caller's: ``a + group*a_group + c*a_chan 
 are (tap, channel) pairs, the micro-kernel sees one channel. ``origin``: from the first pixel of the padding to x.
 
 ``by_rows``: panels stay inside one row of the output; else they run on over the ``pitch - cols`` pixels between rows.
+``blockwise``: a row is written one block of output channels after the other, as its pixels stay in L1.
 ``plane``: elements of one channel of a strip. ``*_source``: tables of padded positions, -1 is zero. ``w_edges``: that
 of w has others in the padding. From ``square`` on: of `fastconv.kernels.channels_numba` alone; ``b_row`` and ``b_col``
 are the distances between outputs' pixels there, ``square`` bytes from the sums to what is transposed, ``tilings`` a
@@ -110,7 +109,8 @@ def multiply(
     """All panels of one strip by all blocks of output channels oc..oc_end.
 
     Panels outside, output channels inside: a panel's pixels stay in L1 while the weights stream by; the first blocks
-    fetch those of the next panel. No block is partial: packed weights end with zeros, of the caller's the last rows are
+    fetch those of the next panel. Where those of a whole row stay there, it is the other way round, so that a row of
+    ``out`` is written in one go. No block is partial: packed weights end with zeros, of the caller's the last rows are
     taken from ``ocg - mr`` on and only the new ones stored, and so are the last pixels of an ``x`` read in place,
     which nothing may read beyond.
     """
@@ -129,7 +129,11 @@ def multiply(
     by_kernel = last and job.bias and job.activation < 2 and not job.res
     out = job.out + (n * job.out_n + g * job.ocg * job.out_c + z * job.out_d + row * job.out_h + col * job.out_w) * item
     res = job.res + (n * job.res_n + g * job.ocg * job.res_c + z * job.res_d + row * job.res_h + col * job.res_w) * item
-    for run in range(rows if job.by_rows else 1):
+    step = mr if job.blockwise else max(oc_end - oc, 1)
+    parts = (oc_end - oc + step - 1) // step
+    for turn in range(parts * (rows if job.by_rows else 1)):
+        run, part = turn // parts, oc + turn % parts * step
+        head = part % job.lanes if job.lanes else 0  # of a block of packed weights, already done
         new, y, x = 0, run, 0  # first pixel that no panel has computed, and where it lies in the output
         for panel in range(panels + tails):
             nv = 1 if panel == panels else least + 1 if panel < wider else least
@@ -138,11 +142,12 @@ def multiply(
             whole = job.direct and start == new and stop <= length
             kernel = load_int(job.kernels, nv)
             pixels = b + (run * pitch + start) * item
-            ahead = nv
-            for block in range(oc, oc_end, mr):
+            ahead, lead = nv, part - head
+            for block in range(part, min(part + step, oc_end), mr):
                 first, a_chan, tap = block, job.a_chan, 1
                 if job.lanes:
-                    lead = block // job.lanes * job.lanes
+                    if block >= lead + job.lanes:
+                        lead += job.lanes
                     a_chan = min(job.lanes, job.oc_all - lead)
                     a = ((g * job.oc_all + lead) * job.icg + c * a_chan) * job.a_width + block - lead
                     tap = kernel_chans * a_chan
@@ -155,9 +160,6 @@ def multiply(
                 if whole and rows_new == mr:
                     into = out + (run * job.out_h + start + block * job.out_c) * item
                     into_row, add, closed = job.out_c, c, by_kernel
-                    for i in range(mr):
-                        for line in range(0, nv * vl * item, 64):
-                            prefetch(into + i * into_row * item + line)
                 call(kernel, (
                     job.taps, kernel_chans, job.a + a * item, job.a_taps, tap, a_chan, job.a_oc,
                     pixels, job.b_taps, job.b_chan, into, into_row, add,
@@ -176,8 +178,8 @@ def multiply(
                         to = out + (y_at * job.out_h + x_at * job.out_w + block * job.out_c) * item
                         added = res + (y_at * job.res_h + x_at * job.res_w + block * job.res_c) * item
                         merge(job, to, origin, origin_row, rows_new, size, add, last, bias, added, zero)
-                    step = left if into != tile else row_pitch - x_at
-                    origin, left = origin + step * item, left - step
+                    on = left if into != tile else row_pitch - x_at
+                    origin, left = origin + on * item, left - on
                     y_at, x_at = y_at + 1, 0
             x += stop - new
             while x >= row_pitch:

@@ -166,11 +166,11 @@ def load_vector(builder: Any, base: Any, index: Any, element: ir.Type, vector: i
     return builder.load(place, align=element_bytes(element))
 
 
-def touch(builder: Any, place: Any, near: int = 2) -> None:
-    """Prefetch a line into L1 (``near`` 3) or L2 (2)."""
+def touch(builder: Any, place: Any, near: int = 2, write: int = 0) -> None:
+    """Prefetch a line into L1 (``near`` 3) or L2 (2), to ``write`` to it or to read."""
     kind = ir.FunctionType(ir.VoidType(), [BYTES, *[ir.IntType(32)] * 3])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.bitcast(place, BYTES), *map(ir.IntType(32), (0, near, 1))])
+    builder.call(function, [builder.bitcast(place, BYTES), *map(ir.IntType(32), (write, near, 1))])
 
 
 def splat(builder: Any, number: Any, vector: ir.VectorType) -> Any:
