@@ -47,7 +47,7 @@ class Capabilities:
 class Backend:
     """One row of the table.
 
-    ``module`` has ``prepare``, ``run``, ``algorithm``, ``workspace_bytes`` and ``error_bound``; it is
+    ``module`` has ``prepare``, ``run``, ``algorithm``, ``workspace_bytes``, ``error_bound`` and ``error_typical``; it is
     imported when first used. ``requires`` is a module that must be there, ``remedy`` the way to get it.
     """
 

@@ -112,7 +112,7 @@ def test_backend_has_the_functions_of_the_contract(row):
     if missing := row.missing():
         pytest.skip(f"{row.name}: {missing}")
     module = row.load()
-    for name in ("prepare", "run", "algorithm", "workspace_bytes", "error_bound"):
+    for name in ("prepare", "run", "algorithm", "workspace_bytes", "error_bound", "error_typical"):
         assert callable(getattr(module, name))
 
 

@@ -105,11 +105,20 @@ def loops(name: str, item: int) -> Any:
     return compiled(function, signature, error_model="numpy")
 
 
-def compiled(function: Any, signature: Any, **options: Any) -> Any:
-    """What `numba.cfunc` makes of a function, kept on disk."""
-    callback = kept(CFunc(function, (signature.args, signature.return_type), {}, options), function)
-    callback.compile()
-    return callback
+class Compiled(CFunc):
+    """A function that is called by `vector_ir.call`, without the wrapper that passes every argument a second time."""
+
+    @property
+    def address(self) -> int:
+        """Of the function itself; that of a wrapper named after it is what a CFunc is for."""
+        return int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
+
+
+def compiled(function: Any, signature: Any, **options: Any) -> Compiled:
+    """A function for arguments of these types, kept on disk."""
+    result: Compiled = kept(Compiled(function, (signature.args, signature.return_type), {}, options), function)
+    result.compile()
+    return result
 
 
 class Pool:

@@ -133,16 +133,18 @@ def take_ticket(typingctx: Any, counter: Any) -> Any:
 
 @intrinsic
 def call(typingctx: Any, address: Any, arguments: Any) -> Any:
-    """Call the C function at ``address`` with a tuple of int64; it returns nothing.
+    """Call the compiled function at ``address`` with a tuple of int64; it returns nothing and raises nothing.
 
-    By address and not by name: Numba compiles a named callee again into every caller. Literal arguments at the
+    By address and not by name: Numba compiles a named callee again into every caller. The address is that of the
+    function itself, which Numba gives two places first, for a result and for an exception. Literal arguments at the
     end of the callee's list are left out: they are part of its type, and it never reads them.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values = cgutils.unpack_tuple(builder, args[1])
-        function = ir.FunctionType(ir.VoidType(), [INT] * len(values)).as_pointer()
-        builder.call(builder.inttoptr(args[0], function), values)
+        places = [cgutils.alloca_once(builder, BYTES) for _ in range(2)]
+        function = ir.FunctionType(ir.IntType(32), [BYTES.as_pointer()] * 2 + [INT] * len(values)).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), [*places, *values])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.UniTuple(types.int64, len(arguments))), generate
