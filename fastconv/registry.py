@@ -47,8 +47,8 @@ class Capabilities:
 class Backend:
     """One row of the table.
 
-    ``module`` has ``prepare``, ``run``, ``algorithm``, ``workspace_bytes``, ``error_bound`` and ``error_typical``; it is
-    imported when first used. ``requires`` is a module that must be there, ``remedy`` the way to get it.
+    ``module`` has ``prepare``, ``run``, ``algorithm``, ``workspace_bytes``, ``error_bound`` and ``error_typical``; it
+    is imported when first used. ``requires`` is a module that must be there, ``remedy`` the way to get it.
     """
 
     name: str
