@@ -3,6 +3,7 @@
 Without arguments: the largest error of every tile of Winograd's, of our other backends and of rivals that are
 installed, over the largest output, as a multiple of the direct convolution's (backend "cython"), on the same data.
 With ``--search "F(4,3)"``: which interpolation points lose least; ``--axes 1`` for kernels of one axis.
+asv imports this file too: fastconv and NumPy are imported inside functions.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 CHANNELS = (3, 16, 64, 256, 512)
 SEEDS = 5
@@ -27,6 +29,8 @@ SIMPLE = sorted({Fraction(p, q) for p, q in itertools.product(range(1, 9), repea
 
 def numbers(channels: int, kernel: tuple[int, ...], seed: int) -> SimpleNamespace:
     """A layer's arrays, normal, with its exact result."""
+    import numpy as np
+
     import fastconv
 
     rng = np.random.default_rng(seed)
@@ -39,6 +43,8 @@ def numbers(channels: int, kernel: tuple[int, ...], seed: int) -> SimpleNamespac
 
 def error(data: SimpleNamespace, result: np.ndarray) -> float:
     """Largest error over largest output."""
+    import numpy as np
+
     return float(np.abs(result - data.exact).max() / np.abs(data.exact).max())
 
 
@@ -75,6 +81,8 @@ def tile(name: str, points: tuple[Fraction, ...] | None = None) -> Iterator[None
 
 def rival(data: SimpleNamespace, name: str) -> float:
     """Error of another library."""
+    import numpy as np
+
     from fastconv.bench import peers
     from fastconv.bench.case import Arrays, Case
 

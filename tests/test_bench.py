@@ -193,14 +193,14 @@ def test_contestants_get_as_many_cores_as_threads():
 
 
 def test_a_contest_runs_checks_pairs_and_reports():
-    case, pool = cases.find("tiny-8x16"), cases.find("dilation-2")
+    case, pool = cases.find("tiny-8x16"), cases.find("resnet-512x14-3x3s2")
     ticks = []
     with contest.Contest(["auto", "im2col", "winograd"], 1, 4, ["hot", "cold"]) as running:
         entries = [entry for one in (case, pool) for entry in running.run(one, lambda: ticks.append(1))]
         described = list(running.described.values())
         document = report.document([case, pool], entries, running.absences, described, {}, threads=[1], rounds=4,
                                    caches=["hot", "cold"])  # fmt: skip
-    assert [a.contestant for a in running.absences] == ["winograd"] and "dilation" in running.absences[0].because
+    assert [a.contestant for a in running.absences] == ["winograd"] and "stride" in running.absences[0].because
     assert len(entries) == 10 and all(e.right and e.median_seconds and len(e.seconds) >= 4 for e in entries)
     assert len(ticks) >= 6 + 2 * 2 * 4
     assert all(entry.peak_memory_bytes is not None for entry in entries) or not os.path.exists("/proc/self/clear_refs")

@@ -19,7 +19,7 @@ import fastconv
 
 KERNELS = Path(__file__).parent.parent / "fastconv" / "kernels"
 DRIVER = Path(__file__).parent / "kernels_driver.c"
-FLAGS = ["-O2", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-pthread"]
+FLAGS = ["-O1", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-pthread"]
 X86 = {
     "avx2": (32, ["-mavx2", "-mfma"]),
     "avx512": (64, ["-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]),

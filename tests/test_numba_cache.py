@@ -33,6 +33,13 @@ with warnings.catch_warnings(record=True) as said:
 assert (y == fastconv.conv2d(x, w, padding=1, backend="im2col")).all()
 print(len(said), *(str(s.message) for s in said), sep="\\n")
 """
+SHORT = """
+from fastconv.kernels import numba_launch
+shape = numba_launch.Shape(4, 2, 2, 4, 8, 4, False)
+tile, panel = numba_launch.tile(shape, (1, 2, 1, 0), 1), numba_launch.panel(shape, 2)
+assert tile.address and panel.address
+print(0)
+"""
 
 
 @pytest.fixture
@@ -40,10 +47,9 @@ def files(tmp_path):
     return KernelFiles(str(tmp_path), "module.kernel-1.py3")
 
 
-def start(cache, threads=(1, 2)):
+def start(cache, code=WHOLE):
     path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(cache), "NUMBA_NUM_THREADS": "2"}
-    code = WHOLE.replace("(1, 2)", str(threads))
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env=environment)  # fmt: skip
 
@@ -155,12 +161,13 @@ def test_damaged_kernels_are_compiled_again(tmp_path):
     assert finish(start(tmp_path)) == []
 
 
-@pytest.mark.slow
 def test_eight_processes_fill_one_folder(tmp_path):
-    assert [finish(process) for process in [start(tmp_path, (1,)) for _ in range(8)]] == [[]] * 8
-    names = {path.name for path in tmp_path.rglob("*.fastconv")}
-    assert finish(start(tmp_path, (1,))) == []
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == names
+    assert [finish(process) for process in [start(tmp_path, SHORT) for _ in range(8)]] == [[]] * 8
+    kernels = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(kernels) == 2 and {path.suffix for path in kernels} == {".fastconv"}
+    hits = "print(tile.cache_hits, panel.cache_hits)\n"
+    (line,) = finish(start(tmp_path, SHORT.replace("print(0)\n", "print(1)\n" + hits)))
+    assert line == "1 1"
 
 
 def test_image_sizes_share_a_handful_of_kernels():

@@ -71,7 +71,7 @@ def test_files_load_and_skip_at_a_commit_that_has_nothing(tmp_path):
     command = [sys.executable, "-c", AT_AN_EMPTY_COMMIT, str(ROOT)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {"layers", "compare", "conftest", "test_speed", *MODULES}
+    assert set(done.stdout.split()) == {"layers", "compare", "conftest", "numerics", "test_speed", *MODULES}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -88,7 +88,17 @@ static i64 NAME(list_rows)(const fc_conv *p, const block *b, row_copy *rows)
 
 static void NAME(copy_rows)(T *strip, const fc_conv *p, const char *x, const row_copy *rows, i64 count)
 {
-    const i64 step = p->w.stride * p->x_stride[4];
+    const i64 step = p->w.stride * p->x_stride[4], half = count / 2, item = sizeof(T);
+    if (step == 2 * item && p->w.phases == 2 && count % 2 == 0 && count) {
+        /* Both phases of a row together, the one that begins first and the one beside it. */
+        const row_copy *const even = rows[0].from < rows[half].from ? rows : rows + half, *const odd = even == rows ? rows + half : rows;
+        const i64 more = even->count - odd->count;
+        if (odd->from - even->from == item && (more == 0 || more == 1)) {
+            for (i64 i = 0; i < half; i++)
+                NAME(separate)(strip + even[i].to, strip + odd[i].to, (const T *)(x + even[i].from), even[i].count + odd[i].count);
+            return;
+        }
+    }
     if (step == sizeof(T))
         for (i64 i = 0; i < count; i++) NAME(copy)(strip + rows[i].to, (const T *)(x + rows[i].from), rows[i].count);
     else if (step == 2 * sizeof(T))

@@ -87,7 +87,28 @@ static inline void NAME(copy_every_second)(T *to, const T *from, i64 n)
     for (i64 k = 0; k < n; k++) to[k] = from[2 * k];
 #endif
 }
+
+/* n elements, those of even numbers to one place, those of odd ones to another. */
+#define ODD(L, S) (2 * (L) + 1)
+static inline void NAME(separate)(T *even, T *odd, const T *from, i64 n)
+{
+    for (; n >= 2 * VL; n -= 2 * VL, even += VL, odd += VL, from += 2 * VL) {
+        const vec a = *(const loose_vec *)from, b = *(const loose_vec *)(from + VL);
+        *(loose_vec *)even = __builtin_shuffle(a, b, (lane_index){EACH_LANE(EVEN, 0)});
+        *(loose_vec *)odd = __builtin_shuffle(a, b, (lane_index){EACH_LANE(ODD, 0)});
+    }
+#ifdef __AVX512F__
+    if (n) {
+        const vec a = NAME(load_lanes)(from, least(n, VL)), b = NAME(load_lanes)(from + VL, n > VL ? n - VL : 0);
+        NAME(store_lanes)(even, __builtin_shuffle(a, b, (lane_index){EACH_LANE(EVEN, 0)}), (n + 1) / 2);
+        NAME(store_lanes)(odd, __builtin_shuffle(a, b, (lane_index){EACH_LANE(ODD, 0)}), n / 2);
+    }
+#else
+    for (i64 k = 0; k < n; k++) *(k % 2 ? odd + k / 2 : even + k / 2) = from[k];
+#endif
+}
 #undef EACH_LANE
 #undef LOW
 #undef HIGH
 #undef EVEN
+#undef ODD

@@ -105,20 +105,22 @@ def loops(name: str, item: int) -> Any:
     return compiled(function, signature, error_model="numpy")
 
 
-class Compiled(CFunc):
-    """A function that is called by `vector_ir.call`, without the wrapper that passes every argument a second time."""
+class Compiled(NamedTuple):
+    """A function at the address that `vector_ir.call` takes; ``cache_hits`` is 1 where it came from disk."""
 
-    @property
-    def address(self) -> int:
-        """Of the function itself; that of a wrapper named after it is what a CFunc is for."""
-        return int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
+    address: int
+    cache_hits: int
 
 
 def compiled(function: Any, signature: Any, **options: Any) -> Compiled:
-    """A function for arguments of these types, kept on disk."""
-    result: Compiled = kept(Compiled(function, (signature.args, signature.return_type), {}, options), function)
-    result.compile()
-    return result
+    """A function for arguments of these types, kept on disk.
+
+    At the address of the function itself: the wrapper named after it, which a CFunc is for, passes every argument a
+    second time.
+    """
+    found = kept(CFunc(function, (signature.args, signature.return_type), {}, options), function)
+    found.compile()
+    return Compiled(found._library.get_pointer_to_function(found.native_name.removeprefix("cfunc.")), found.cache_hits)
 
 
 class Pool:
