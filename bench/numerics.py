@@ -1,4 +1,4 @@
-"""What rounding costs: ``python -m bench.numerics``, the tables of docs/numerics.md.
+"""What rounding costs: ``python -P bench/numerics.py``, the tables of docs/numerics.md.
 
 Without arguments: the largest error of every tile of Winograd's, of our other backends and of rivals that are
 installed, over the largest output, as a multiple of the direct convolution's (backend "cython"), on the same data.
@@ -73,6 +73,7 @@ def tile(name: str, points: tuple[Fraction, ...] | None = None) -> Iterator[None
             cache.cache_clear()
         yield
     finally:
+        winograd.TILES.clear()
         winograd.TILES.update(tiles)
         matrices.POINTS[of] = before
         for cache in caches:
@@ -80,15 +81,14 @@ def tile(name: str, points: tuple[Fraction, ...] | None = None) -> Iterator[None
 
 
 def rival(data: SimpleNamespace, name: str) -> float:
-    """Error of another library."""
+    """Error of another library on a 3x3 layer."""
     import numpy as np
 
     from fastconv.bench import peers
     from fastconv.bench.case import Arrays, Case
 
     n, channels, high, wide = data.x.shape
-    text = f"n{n}ic{channels}ih{high}iw{wide}oc{len(data.w)}kh{data.w.shape[2]}kw{data.w.shape[3]}"
-    case = Case("numerics", f"{text}ph{data.padding[0]}pw{data.padding[1]}", "", "")
+    case = Case("numerics", f"n{n}ic{channels}ih{high}iw{wide}oc{len(data.w)}k3p1", "", "")
     return error(data, np.asarray(peers.find(name).prepare(case, Arrays(data.x, data.w, None, None), 1)()))
 
 
