@@ -115,12 +115,12 @@ def table() -> None:
     print(row("largest error of direct 3x3 over largest output, 1e-7", [
         1e7 * statistics.median(ours(numbers(c, (3, 3), s), "cython") for s in range(SEEDS)) for c in CHANNELS
     ]))  # fmt: skip
-    usual = {"F(4,3)": (Fraction(1), Fraction(2))}
+    usual = {"F(4,3)": [(Fraction(1), Fraction(2))]}
     for kernel in ((3, 3), (1, 3), (1, 5)):
         for name, (_, r) in winograd.TILES.items():
             if r != max(kernel):
                 continue
-            for points in (None, usual.get(name)) if name in usual else (None,):
+            for points in (None, *usual.get(name, ())):
                 with tile(name, points):
                     which = f", points ±{', ±'.join(map(str, points))}" if points else ""
                     values = multiples(kernel, lambda d: ours(d, "winograd"))
@@ -140,7 +140,7 @@ def search(name: str, axes: int) -> None:
     from fastconv.kernels import winograd_matrices as matrices
 
     of = winograd.TILES[name]
-    kernel = (of[1],) * axes if axes == 2 else (1, of[1])
+    kernel = (of[1] if axes == 2 else 1, of[1])
     layers = [numbers(channels, kernel, seed) for channels in (3, 64) for seed in range(2)]
     base = [ours(layer, "cython") for layer in layers]
     found = []

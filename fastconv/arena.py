@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -71,13 +70,12 @@ def aligned(nbytes: int) -> np.ndarray:
     return raw[start : start + nbytes]
 
 
-def result(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def new_result(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """A new uninitialised array for a result; a large one is aligned to 64 bytes, where vectors are stored faster."""
-    kind = np.dtype(dtype)
-    nbytes = math.prod(shape) * kind.itemsize
+    nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < tuning.ALIGNED_BYTES:
-        return np.empty(shape, kind)
-    flat: np.ndarray = aligned(nbytes).view(kind)
+        return np.empty(shape, dtype)
+    flat: np.ndarray = aligned(nbytes).view(dtype)
     return flat.reshape(shape)
 
 

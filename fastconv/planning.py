@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import arrays, registry, tuning
-from fastconv.arena import arena
-from fastconv.arena import result as new_result
+from fastconv.arena import arena, new_result
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.phases import widest
@@ -140,7 +139,7 @@ class Plan:
                 f"pass one like the result: {self.out_shape} and {spec.acc_dtype}"
             )
         if out is None:
-            result = new_result(self.out_shape, spec.acc_dtype)
+            result = new_result(self.out_shape, np.dtype(spec.acc_dtype))
         else:
             inputs = {self.operand: array, "residual": added, **dict(self.borrowed)}
             result = arrays.take_out(out, self.out_shape, spec.acc_dtype, inputs)

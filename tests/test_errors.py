@@ -26,7 +26,7 @@ def plan_of(w, spec, backend):
 
 def error(x, w, plan):
     """Largest error in the unit of ``error_bound``."""
-    exact = fastconv.conv2d(x.astype(np.longdouble).astype(float), w.astype(float), padding=plan.spec.padding,
+    exact = fastconv.conv2d(x.astype(float), w.astype(float), padding=plan.spec.padding,
                             backend="cython")  # fmt: skip
     unit = np.abs(x).max() * np.abs(w).reshape(len(w), -1).sum(axis=1).max()
     return float(np.abs(plan(x).astype(float) - exact).max() / unit)

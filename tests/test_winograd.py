@@ -54,7 +54,7 @@ def test_transforms_are_exact(m, r):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_tile_agrees_with_the_definition(tile, dtype, options, rng):
     x, w = layer(rng, tile, options.get("groups", 1), dtype)
-    bias, residual = rng.standard_normal(20).astype(dtype), 1
+    bias = rng.standard_normal(20).astype(dtype)
     expected = conv(x.astype(float), w.astype(float), "im2col", bias=bias.astype(float), **options)
     residual = rng.standard_normal(expected.shape).astype(dtype)
     if "activation" not in options:

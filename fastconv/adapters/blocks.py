@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv import tuning
+from fastconv.adapters.direct import sequential_bound, typical_error
 from fastconv.arena import aligned
 from fastconv.caches import l2_bytes
 from fastconv.lowering import Lowered, strip_pixels
+from fastconv.spec import ConvSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,17 @@ class Blocks:
 def channel_block(taps: int) -> int:
     """Channels that are summed from zero before they are added: part of the algorithm, the same everywhere."""
     return tuning.CHANNEL_BLOCK_POINT if taps == 1 else tuning.CHANNEL_BLOCK
+
+
+def blocked_bound(spec: ConvSpec) -> float:
+    """Error bound of sums in these blocks: a product's longest path is its block's terms, then an addition a block."""
+    icg, block = spec.ic // spec.g, channel_block(spec.taps)
+    return sequential_bound(spec, min(icg, block) * spec.taps + -(-icg // block))
+
+
+def blocked_typical(spec: ConvSpec) -> float:
+    """What normal numbers lose in these blocks."""
+    return typical_error(spec, channel_block(spec.taps) * spec.taps)
 
 
 def choose_blocks(ocg: int, vector: int, most: int, borrow: bool) -> Blocks:

@@ -14,6 +14,8 @@ import numpy as np
 from fastconv import tuning
 from fastconv.adapters.blocks import (
     Blocks,
+    blocked_bound,
+    blocked_typical,
     channel_block,
     choose_blocks,
     choose_lanes,
@@ -22,7 +24,7 @@ from fastconv.adapters.blocks import (
     strip_bytes,
 )
 from fastconv.adapters.compiled import Axes, Shapes, Weights, bound, make_layer
-from fastconv.adapters.direct import sequential_bound, typical_error, workers
+from fastconv.adapters.direct import workers
 from fastconv.arena import Arena
 from fastconv.arrays import all_finite
 from fastconv.kernels import _compiled
@@ -42,14 +44,11 @@ def workspace_bytes(problem: Problem, threads: int) -> int:
 
 
 def error_bound(problem: Problem) -> float:
-    spec = problem.spec
-    icg, block = spec.ic // spec.g, channel_block(spec.taps)
-    return sequential_bound(spec, min(icg, block) * spec.taps + -(-icg // block))
+    return blocked_bound(problem.spec)
 
 
 def error_typical(problem: Problem) -> float:
-    spec = problem.spec
-    return typical_error(spec, channel_block(spec.taps) * spec.taps, tuning.LOSS_DIRECT)
+    return blocked_typical(problem.spec)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:

@@ -10,6 +10,11 @@ from fastconv import tuning
 from fastconv.spec import ConvSpec
 
 
+def roundoff(dtype: str) -> float:
+    """Largest relative error of one rounding."""
+    return float(np.finfo(dtype).eps) / 2
+
+
 def sequential_bound(spec: ConvSpec, roundings: int | None = None) -> float:
     """Largest error of a sum of products in any order, as a multiple of ``max|x| * max_oc sum|w|``.
 
@@ -19,8 +24,7 @@ def sequential_bound(spec: ConvSpec, roundings: int | None = None) -> float:
     """
     if not spec.acc_dtype.startswith("float"):
         return 0.0
-    u = float(np.finfo(spec.acc_dtype).eps) / 2
-    nu = (spec.terms + 1 if roundings is None else roundings) * u
+    nu = (spec.terms + 1 if roundings is None else roundings) * roundoff(spec.acc_dtype)
     return nu / (1 - nu)
 
 
@@ -35,14 +39,11 @@ def walk(terms: int, block: int) -> float:
     return math.sqrt(blocks * block**2 / 2 + block * blocks**2 / 2) / terms
 
 
-def typical_error(spec: ConvSpec, block: int, loss: float) -> float:
-    """What normal x and w lose with sums in blocks of so many terms, in the unit of `sequential_bound`.
-
-    ``loss`` is measured, see `tuning.LOSS_DIRECT`.
-    """
+def typical_error(spec: ConvSpec, block: int) -> float:
+    """What normal x and w lose with sums in blocks of so many terms, in the unit of `sequential_bound`."""
     if not spec.acc_dtype.startswith("float"):
         return 0.0
-    return loss * walk(spec.terms, block) * float(np.finfo(spec.acc_dtype).eps) / 2
+    return tuning.LOSS_DIRECT * walk(spec.terms, block) * roundoff(spec.acc_dtype)
 
 
 def workers(spec: ConvSpec, threads: int) -> int:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastconv import epilogue, tuning
+from fastconv.adapters.direct import roundoff
 from fastconv.adapters.fft_blocks import Geometry, at_once, chunk_of, geometry_of, kernels_at_once
 from fastconv.arena import Arena
 from fastconv.kernels.fourier import Fourier, multiply, paste, prime_factors, runs, slices
@@ -76,7 +77,7 @@ def error_bound(problem: Problem) -> float:
     of its 2-norm (radix 2: 5 sqrt(2) u). A block of N points has ``|x|_2 <= sqrt(N) max|x|``; by
     Cauchy-Schwarz and Young each stage puts an output off by ``sqrt(N) max|x| sum|w|`` times its loss.
     """
-    geometry, u = geometry_of(problem.spec), float(np.finfo(problem.spec.dtype).eps) / 2
+    geometry, u = geometry_of(problem.spec), roundoff(problem.spec.dtype)
     points = math.prod(geometry.size)
     loss = sum(math.sqrt(p) * (5 if p == 2 else p + 7) for p in prime_factors(points))
     total = (3 * loss + math.sqrt(2) * (2 * geometry.channels + 1) + 1) * u
@@ -85,8 +86,7 @@ def error_bound(problem: Problem) -> float:
 
 def error_typical(problem: Problem) -> float:
     """Every point of a spectrum is off by about as much as the others, whatever is in the image: see `LOSS_FFT`."""
-    u = float(np.finfo(problem.spec.dtype).eps) / 2
-    return tuning.LOSS_FFT * u / math.sqrt(max(problem.spec.terms, 1))
+    return tuning.LOSS_FFT * roundoff(problem.spec.dtype) / math.sqrt(max(problem.spec.terms, 1))
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> State:

@@ -52,7 +52,7 @@ def error_bound(problem: Problem) -> float:
 
 
 def error_typical(problem: Problem) -> float:
-    return typical_error(problem.spec, tuning.BLAS_BLOCK, tuning.LOSS_DIRECT)
+    return typical_error(problem.spec, tuning.BLAS_BLOCK)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:

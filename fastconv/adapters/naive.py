@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import epilogue, tuning
+from fastconv import epilogue
 from fastconv.adapters.direct import sequential_bound, typical_error
 from fastconv.arena import Arena
 from fastconv.kernels import naive_loops
@@ -33,7 +33,7 @@ def error_bound(problem: Problem) -> float:
 
 
 def error_typical(problem: Problem) -> float:
-    return typical_error(problem.spec, max(problem.spec.terms, 1), tuning.LOSS_DIRECT)
+    return typical_error(problem.spec, problem.spec.terms)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:

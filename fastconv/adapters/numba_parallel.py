@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.blocks import channel_block, choose_blocks, pack
-from fastconv.adapters.direct import sequential_bound, typical_error, workers
+from fastconv.adapters.blocks import blocked_bound, blocked_typical, channel_block, choose_blocks, pack
+from fastconv.adapters.direct import workers
 from fastconv.adapters.numba_geometry import geometry
 from fastconv.adapters.numba_tables import Ints, Layout
 from fastconv.arena import Arena, arena
@@ -85,15 +85,11 @@ def algorithm(spec: ConvSpec) -> str:
 
 
 def error_bound(problem: Problem) -> float:
-    """The longest path of a product: all terms of its block, then one addition per block."""
-    spec = problem.spec
-    icg, block = spec.ic // spec.g, channel_block(spec.taps)
-    return sequential_bound(spec, min(icg, block) * spec.taps + -(-icg // block))
+    return blocked_bound(problem.spec)
 
 
 def error_typical(problem: Problem) -> float:
-    spec = problem.spec
-    return typical_error(spec, channel_block(spec.taps) * spec.taps, tuning.LOSS_DIRECT)
+    return blocked_typical(problem.spec)
 
 
 def workspace_bytes(problem: Problem, threads: int) -> int:

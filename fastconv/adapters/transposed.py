@@ -7,6 +7,7 @@ the backend says of its forward layers holds for the whole.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType
@@ -40,8 +41,7 @@ class Transposed:
 
     def error_bound(self, problem: Problem) -> float:
         """That of the worst phase, for each of the padded positions that are added up."""
-        spec = problem.spec
-        inner = max((self.forward.error_bound(self._inner(problem, part)) for part in phases(spec)), default=0.0)
+        spec, inner = problem.spec, self._worst(self.forward.error_bound, problem)
         copies = most_copies(lower(spec))
         if copies == 1 or not spec.acc_dtype.startswith("float"):
             return inner
@@ -49,8 +49,10 @@ class Transposed:
 
     def error_typical(self, problem: Problem) -> float:
         """That of the worst phase."""
-        spec = problem.spec
-        return max((self.forward.error_typical(self._inner(problem, part)) for part in phases(spec)), default=0.0)
+        return self._worst(self.forward.error_typical, problem)
+
+    def _worst(self, error: Callable[[Problem], float], problem: Problem) -> float:
+        return max((error(self._inner(problem, part)) for part in phases(problem.spec)), default=0.0)
 
     def prepare(self, spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Any:
         w, bias = constants

@@ -18,7 +18,7 @@ import numpy as np
 from fastconv import tuning
 from fastconv.adapters.blocks import Blocks, pack
 from fastconv.adapters.compiled import Axes, Shapes, Weights, bound, make_layer
-from fastconv.adapters.direct import sequential_bound, walk, workers
+from fastconv.adapters.direct import roundoff, sequential_bound, walk, workers
 from fastconv.arena import Arena
 from fastconv.kernels import _compiled
 from fastconv.kernels.winograd_matrices import matrices
@@ -31,11 +31,10 @@ TILES = {"F(2,3)": (2, 3), "F(4,3)": (4, 3), "F(6,3)": (6, 3), "F(2,5)": (2, 5),
 
 def algorithm(spec: ConvSpec) -> str:
     """The tile with the fewest products, tiles that hang over the edge included, and weights to load."""
-    axes = sum(k > 1 for k in spec.kernel_size)
     admitted = [name for name, (_, r) in TILES.items() if r == max(spec.kernel_size)]
     if spec.accuracy != "fast":
         channels = max(spec.ic // spec.g, 1)
-        admitted = [name for name in admitted if channels >= tuning.WINOGRAD_HIGH.get((name, axes), math.inf)]
+        admitted = [name for name in admitted if channels >= tuning.WINOGRAD_HIGH.get(_figure(spec, name), math.inf)]
     weights = np.dtype(spec.dtype).itemsize * spec.oc * (spec.ic // spec.g) * max(elements(spec, n) for n in admitted)
     load = tuning.WINOGRAD_FAR if weights > tuning.WINOGRAD_NEAR_BYTES else tuning.WINOGRAD_NEAR
 
@@ -49,6 +48,11 @@ def algorithm(spec: ConvSpec) -> str:
 def outputs(spec: ConvSpec, name: str) -> tuple[int, ...]:
     """Outputs of a tile along every axis: 1 where the kernel is 1."""
     return tuple(TILES[name][0] if k > 1 else 1 for k in spec.kernel_size)
+
+
+def _figure(spec: ConvSpec, name: str) -> tuple[str, int]:
+    """By what `tuning` has the figures of a tile: its name, and how many axes it is for."""
+    return name, sum(k > 1 for k in spec.kernel_size)
 
 
 def elements(spec: ConvSpec, name: str) -> int:
@@ -81,10 +85,9 @@ def error_bound(problem: Problem) -> float:
 
 def error_typical(problem: Problem) -> float:
     """What normal x and w lose: the transforms' errors of every channel, and those of the sums over channels."""
-    spec, name = problem.spec, problem.algorithm
-    icg, u = max(spec.ic // spec.g, 1), float(np.finfo(spec.dtype).eps) / 2
-    axes = sum(k > 1 for k in spec.kernel_size)
-    return tuning.LOSS_WINOGRAD[name, axes] * math.sqrt(1 / icg + walk(icg, tuning.CHANNEL_BLOCK) ** 2) * u
+    spec = problem.spec
+    icg, loss = max(spec.ic // spec.g, 1), tuning.LOSS_WINOGRAD[_figure(spec, problem.algorithm)]
+    return loss * math.sqrt(1 / icg + walk(icg, tuning.CHANNEL_BLOCK) ** 2) * roundoff(spec.dtype)
 
 
 def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], borrow: bool) -> Weights:

@@ -162,7 +162,6 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
     /* Input that is read where it lies: later rows come a line of every channel a tap; where no loop is over channels, at
      * once. */
     const int by_line = k->fetch && p->d.taps == 1 && k->s.channels > 1;
-    const i64 across = -k->s.channels * p->x_stride[1];
     T *c = k->sums;
     i64 touched = 0;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
@@ -175,13 +174,20 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
             for (i64 y = y0; y < y1; y += high) {
                 steps some;
                 const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
-                const int rows = line < end, ahead = touched < wanted;
+                const char *ahead = (const char *)weights;
+                i64 step = 0, tap = 0;
+                if (line < end) {
+                    ahead = line;
+                    step = p->x_stride[1];
+                    tap = 64 - k->s.channels * step;
+                    line += s->taps * 64;
+                } else {
+                    if (touched < wanted) ahead = next + touched, step = 64;
+                    touched += s->taps * s->channels * 64;
+                }
                 if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
                 NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s, c, !first,
-                                             rows ? line : ahead ? next + touched : (const char *)weights,
-                                             rows ? p->x_stride[1] : ahead * 64, rows ? 64 + across : 0);
-                if (rows) line += s->taps * 64;
-                else touched += s->taps * s->channels * 64;
+                                             ahead, step, tap);
                 if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
                 if (!(first && last)) c += high * q * nv * VL;
             }

@@ -101,10 +101,16 @@ def emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any
     vector = ir.VectorType(element, vl)
     multiply_add = fused(builder.module, vector)
     a_rows = [INT(i) if packed else builder.mul(a_row, INT(i)) for i in range(mr)]
-    for i in range(mr):  # where the next panel of the same channels is written
-        for j in range(nv):
-            place = element_at(builder, c, builder.add(builder.mul(c_row, INT(i)), INT((nv + j) * vl)), element)
-            touch(builder, place, near=3, write=1)
+
+    def places(first: int) -> list[Any]:
+        """Of the sums in ``c``, from so many vectors on."""
+        return [
+            element_at(builder, c, builder.add(builder.mul(c_row, INT(i)), INT((first + j) * vl)), element)
+            for i in range(mr) for j in range(nv)
+        ]  # fmt: skip
+
+    for place in places(nv):  # where the next panel of the same channels is written
+        touch(builder, place, near=3, write=1)
     entry = builder.block
     tap_loop, chan_loop, tap_end, done = (
         builder.append_basic_block(name) for name in ("taps", "chans", "tap_end", "done")
@@ -146,13 +152,9 @@ def emit_block(builder: Any, element: ir.Type, shape: tuple[int, ...], args: Any
     keep_rolled(builder.module, again, "taps")
 
     builder.position_at_end(done)
-    places = [
-        element_at(builder, c, builder.add(builder.mul(c_row, INT(i)), INT(j * vl)), element)
-        for i in range(mr) for j in range(nv)
-    ]  # fmt: skip
-    places = [builder.bitcast(place, vector.as_pointer()) for place in places]
-    totals = added(builder, places, totals, add)
-    for place, total in zip(places, _closed(builder, element, totals, bias, relu, nv), strict=True):
+    own = [builder.bitcast(place, vector.as_pointer()) for place in places(0)]
+    totals = added(builder, own, totals, add)
+    for place, total in zip(own, _closed(builder, element, totals, bias, relu, nv), strict=True):
         builder.store(total, place, align=element_bytes(element))
 
 

@@ -80,20 +80,20 @@ def tiles(shape: Shape, sizes: tuple[tuple[int, ...], ...], ocg: int) -> np.ndar
 
 
 @cache
-def panel(shape: Shape, nv: int) -> Any:
+def panel(shape: Shape, nv: int) -> Compiled:
     literals = map(types.literal, (shape.item, shape.mr, nv, shape.vl, int(shape.lanes > 0)))
     return compiled(micro_numba.kernel_block, types.void(*[types.int64] * 16, *literals))
 
 
 @cache
-def tile(shape: Shape, size: tuple[int, ...], nv: int) -> Any:
+def tile(shape: Shape, size: tuple[int, ...], nv: int) -> Compiled:
     high, wide, col, leave = size
     literals = map(types.literal, (shape.item, high, wide, nv, shape.vl, col, leave))
     return compiled(tile_numba.tile_block, types.void(*[types.int64] * 12, *literals))
 
 
 @cache
-def loops(name: str, item: int) -> Any:
+def loops(name: str, item: int) -> Compiled:
     """`run_tasks`, `pack_strip`, `multiply`, `multiply_tiles` or `finish`, compiled for elements of ``item`` bytes.
 
     Apart, not one in the other: Numba would optimise the inner ones a second time, 0.5 s of 2 s.

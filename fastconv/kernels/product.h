@@ -9,16 +9,18 @@ typedef T loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T))
 #define lane_index NAME(lane_index)
 typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
 
+#define EACH_SUM(MR, NV, WHAT)                                  \
+    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)        \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) WHAT;
+
 /* The micro-kernel with pixels in the lanes, MR x NV vectors:
  *   c[i * c_row + j] (+)= sum over taps t, channels k of
  *                         a[start[t].a + k * a_channel + i * a_row] * b[start[t].b + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
  * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
- * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads.
+ * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads,
+ * and what the next panel of the same channels will be written to.
  * `bias` (or NULL) is added last, then, with `relu`, what is below 0 becomes 0. */
-#define EACH_SUM(MR, NV, WHAT)                                  \
-    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)        \
-        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) WHAT;
 #define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
     vec acc[MR][NV];                                                                                \
     EACH_SUM(MR, NV, __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1)) \

@@ -133,7 +133,7 @@ def multiply(
     parts = (oc_end - oc + step - 1) // step
     for turn in range(parts * (rows if job.by_rows else 1)):
         run, part = turn // parts, oc + turn % parts * step
-        head = part % job.lanes if job.lanes else 0  # of a block of packed weights, already done
+        begin = part - part % job.lanes if job.lanes else part  # first channel of its block of packed weights
         new, y, x = 0, run, 0  # first pixel that no panel has computed, and where it lies in the output
         for panel in range(panels + tails):
             nv = 1 if panel == panels else least + 1 if panel < wider else least
@@ -142,7 +142,7 @@ def multiply(
             whole = job.direct and start == new and stop <= length
             kernel = load_int(job.kernels, nv)
             pixels = b + (run * pitch + start) * item
-            ahead, lead = nv, part - head
+            ahead, lead = nv, begin
             for block in range(part, min(part + step, oc_end), mr):
                 first, a_chan, tap = block, job.a_chan, 1
                 if job.lanes:

@@ -109,7 +109,7 @@ typedef struct {
     const fc_conv *p;
     tile_work store;
     numbers h, w;
-    i64 images, each, tiles, blocks;      /* of the task, tiles of an image and of all; blocks of input channels */
+    i64 each, tiles, blocks;              /* tiles of an image and of all of the task; blocks of input channels */
     i64 step, pitch;                      /* from one element to the next, transformed; of products, in tiles: odd numbers of lines */
     i64 width, lo, hi;                    /* of the window, and of what follows each other in a row of x */
     T *window, *transformed, *sums, *outputs; /* [row][pixel][lane], [element][block][tile][lane], [element][tile][lane] */
@@ -221,11 +221,12 @@ static const struct {
     NAME(restore_fn) restore;
 } NAME(transforms)[] = {
 #define ENTRY(MH, AH, MW, AW) {MH, AH, MW, AW, NAME(transform_##MH##AH##MW##AW), NAME(restore_##MH##AH##MW##AW)},
-    TRANSFORMS(ENTRY) {0}
+    TRANSFORMS(ENTRY)
 #undef ENTRY
 };
 #undef TRANSFORMS
 #undef LINES
+#undef UNROLL
 
 /* Products of all tiles with one block of output channels: a slice of weights for each element of the tiles. */
 static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *weights, i64 nv)
@@ -300,14 +301,15 @@ static void NAME(winograd_task)(void *context, i64 task, int worker)
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
     const i64 square = p->th.alpha * p->tw.alpha, icp = NAME(channel_blocks)(p) * VL, ocp = round_up(p->ocg, VL);
+    const i64 images = least(p->n_step, p->n - b.n);
     winograd_work k = {.p = p, .store = {.p = p, .b = b}, .h = NAME(numbers_of)(&p->th), .w = NAME(numbers_of)(&p->tw),
-                       .images = least(p->n_step, p->n - b.n), .each = b.rows * b.cols, .blocks = NAME(channel_blocks)(p),
+                       .each = b.rows * b.cols, .blocks = NAME(channel_blocks)(p),
                        .width = NAME(window_cols)(p, b.cols)};
     int kind = 0;
     while (NAME(transforms)[kind].mh != p->th.m || NAME(transforms)[kind].ah != p->th.alpha
            || NAME(transforms)[kind].mw != p->tw.m || NAME(transforms)[kind].aw != p->tw.alpha)
         kind++;
-    k.tiles = k.images * k.each;
+    k.tiles = images * k.each;
     k.step = (k.blocks * k.tiles | 1) * VL;
     k.pitch = k.tiles | 1;
     k.window = (T *)(p->scratch + worker * p->scratch_bytes);
@@ -318,7 +320,7 @@ static void NAME(winograd_task)(void *context, i64 task, int worker)
     while (k.lo < k.width && source[k.lo] < 0) k.lo++;
     for (k.hi = k.lo; k.hi < k.width && source[k.hi] == source[k.lo] + k.hi - k.lo;) k.hi++;
 
-    for (i64 image = 0; image < k.images; image++) {
+    for (i64 image = 0; image < images; image++) {
         NAME(to_image)(&k, b.n + image);
         for (i64 block = 0; block < k.blocks; block++) {
             const char *const x = k.x + block * VL * p->x_stride[1];
@@ -335,7 +337,7 @@ static void NAME(winograd_task)(void *context, i64 task, int worker)
         T lanes_of_bias[2 * VECTOR_BYTES / T_BYTES];
         const T *const bias = NAME(block_bias)(p, b.g, o, lanes_of_bias);
         NAME(multiply_tiles)(&k, square, (const T *)p->packed + (b.g * ocp + o) * square * icp, nv);
-        for (i64 image = 0; image < k.images; image++) {
+        for (i64 image = 0; image < images; image++) {
             NAME(to_image)(&k, b.n + image);
             NAME(restore_tiles)(&k, NAME(transforms)[kind].restore, image, nv, o, bias);
         }
