@@ -50,6 +50,26 @@ def convolve(backend):
     return call
 
 
+def _isas_compiled():
+    try:
+        from fastconv.kernels import _compiled
+    except ImportError:
+        return ["no extension"]
+    return _compiled.isas_compiled()
+
+
+@pytest.fixture(params=_isas_compiled())
+def isa(request):
+    """Each instruction set in turn, for new layers of the compiled kernels; skipped where the processor has it not."""
+    compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
+    if request.param not in compiled.isas_present():
+        pytest.skip(f"this processor has no {request.param}")
+    before = compiled.isa()
+    compiled.set_isa(request.param)
+    yield request.param
+    compiled.set_isa(before)
+
+
 @pytest.fixture(autouse=True)
 def environment():
     """Each test asks the environment anew how many threads there are."""

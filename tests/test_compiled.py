@@ -14,17 +14,6 @@ import fastconv
 compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
 
-@pytest.fixture(params=compiled.isas_compiled())
-def isa(request):
-    """Every instruction set that was compiled and is present, forced in turn."""
-    if request.param not in compiled.isas_present():
-        pytest.skip(f"this processor has no {request.param}")
-    before = compiled.isa()
-    compiled.set_isa(request.param)
-    yield request.param
-    compiled.set_isa(before)
-
-
 def layer(rng, oc=16, ic=20, dtype="float32"):
     x, w = rng.standard_normal((2, ic, 15, 17)), rng.standard_normal((oc, ic, 3, 3))
     return x.astype(dtype), w.astype(dtype)

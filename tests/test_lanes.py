@@ -16,16 +16,6 @@ from fastconv.lowering import lower  # noqa: E402
 from fastconv.spec import Epilogue, Problem, parse_layer  # noqa: E402
 
 
-@pytest.fixture(params=compiled.isas_compiled())
-def isa(request):
-    if request.param not in compiled.isas_present():
-        pytest.skip(f"this processor has no {request.param}")
-    before = compiled.isa()
-    compiled.set_isa(request.param)
-    yield request.param
-    compiled.set_isa(before)
-
-
 @pytest.fixture
 def force(monkeypatch):
     """Take one kind of kernels wherever it can be taken, or ('other') the chosen one; returns what says which."""

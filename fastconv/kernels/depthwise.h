@@ -5,6 +5,8 @@
  * between them; wide images are bound by the memory's bandwidth. What comes on top is packing: a load and a store for a
  * vector that 3x3 taps load nine times. */
 
+#include "window.h"
+
 /* The micro-kernel, R rows of NV vectors of pixels, the last with `last` lanes:
  *   to[r][j] = act(sum over taps t of a[start[t].a] * b[start[t].b + r * b_row + j] + shift)
  * where act is a rectification or nothing. Summed as in product.h: the same bits. */
@@ -152,26 +154,33 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     row_copy *const rows = (row_copy *)starts - NAME(rows_packed)(p);
     const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
     const i64 end = least(k.b.g + p->g_step, p->g), lanes = round_up(p->ocg, p->lane_unit);
-    const int zeros = p->h.before >= 0 && p->w.before >= 0;
+    const window_fn windows = NAME(window_for)(p);
+    const int zeros = !windows && p->h.before >= 0 && p->w.before >= 0;
     k.s = (steps){.start = starts};
     k.pixels = strip;
     k.width = k.b.cols + p->w.reach;
     k.next = p->packed ? 1 : p->weight_stride[0] / (i64)sizeof(T);
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
     for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= lanes;
+    window_work window = {0};
+    if (windows) window = NAME(place_windows)(p, &k.b, strip, (i64 *)rows);
     const i64 copies = zeros ? NAME(list_rows)(p, &k.b, rows) : 0;
     if (zeros) memset(strip, 0, (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * sizeof(T));
     for (; k.b.g < end; k.b.g++) {
         const char *const x = p->x + k.b.n * p->x_stride[0] + k.b.g * p->x_stride[1];
         if (zeros)
             NAME(copy_rows)(strip, p, x, rows, copies);
-        else
+        else if (!windows)
             NAME(pack_strip)(strip, p, x, 1, &k.b, MOST_VECTORS * VL);
         k.weights = p->packed ? (const T *)p->packed + k.b.g * lanes * k.s.taps
                               : (const T *)(p->weights + k.b.g * p->ocg * p->weight_stride[0]);
         k.out = FIRST_PIXEL(p->out, p->out_stride, p, k.b);
         k.residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, k.b) : NULL;
-        for (i64 o = k.b.o0; o < k.b.o1; o++)
+        window.x = x;
+        for (i64 o = k.b.o0; windows && o < k.b.o1; o++)
+            NAME(convolve_windows)(windows, p, &window, k.weights + o * k.next, &k.s, k.b.g * p->ocg + o, k.out + o * p->out_stride[1],
+                                   k.residual ? k.residual + o * p->residual_stride[1] : NULL);
+        for (i64 o = k.b.o0; !windows && o < k.b.o1; o++)
             for (i64 i = 0; i < panels; i++) {
                 const i64 from = vectors * i / panels, nv = vectors * (i + 1) / panels - from, column = from * VL;
                 const i64 length = least(nv * VL, k.b.cols - column);

@@ -76,6 +76,15 @@ enum { MOST_DEPTHWISE = 16 };
 enum { MOST_DEPTHWISE = 12 };
 #endif
 
+/* Windows that are read where they lie: X(K, S), K x K taps with stride S, for WINDOW_ROWS rows of outputs at a time.
+ * Weights of more taps than fit the registers are loaded each time. */
+#if WIDE
+#define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) X(7, 1)
+#else
+#define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) /* 7x7 on AVX2: 31 % of the peak, 40 from packed rows */
+#endif
+enum { WINDOW_ROWS = 4, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
+
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
 enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
@@ -135,7 +144,7 @@ static block block_of(const fc_conv *p, i64 task)
     return b;
 }
 
-#ifdef __AVX512F__
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -187,11 +196,19 @@ static int rows_joined(const fc_conv *p, i64 cols)
     ((array) + (b).n * (stride)[0] + (b).g * (p)->ocg * (stride)[1] + (b).z * (stride)[2] + (b).y0 * (stride)[3] \
      + (b).x0 * (stride)[4])
 
+#define FIRST_LANES(n) ((1u << (n)) - 1) /* as a mask */
+
 #define T float
 #define T_BYTES 4
 #define LANE_INT int32_t
-#define LOAD_MASKED(from, n) (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), from)
-#define STORE_MASKED(to, value, n) _mm512_mask_storeu_ps(to, (__mmask16)((1u << (n)) - 1), value)
+#define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_ps((__mmask16)(mask), from)
+#define STORE_MASKED(to, value, mask) _mm512_mask_storeu_ps(to, (__mmask16)(mask), value)
+#define ALIGN_LANES(high, low, by) _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), by)
+#if defined(__AVX512F__)
+#define LOAD_INSIDE LOAD_MASKED
+#elif defined(__AVX2__)
+#define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_ps(from, (__m256i)(inside))
+#endif
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
@@ -210,6 +227,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef LANE_INT
 #undef LOAD_MASKED
 #undef STORE_MASKED
+#undef ALIGN_LANES
+#undef LOAD_INSIDE
 #undef SUFFIX
 #undef EXP
 #undef ERF
@@ -218,8 +237,14 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define T double
 #define T_BYTES 8
 #define LANE_INT int64_t
-#define LOAD_MASKED(from, n) (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), from)
-#define STORE_MASKED(to, value, n) _mm512_mask_storeu_pd(to, (__mmask8)((1u << (n)) - 1), value)
+#define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_pd((__mmask8)(mask), from)
+#define STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, (__mmask8)(mask), value)
+#define ALIGN_LANES(high, low, by) _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), by)
+#if defined(__AVX512F__)
+#define LOAD_INSIDE LOAD_MASKED
+#elif defined(__AVX2__)
+#define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_pd(from, (__m256i)(inside))
+#endif
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf

@@ -1,0 +1,203 @@
+/* K x K windows of one input channel, read where they lie: every vector of a row that is loaded goes to all rows of outputs
+ * that it reaches, the columns beside it are shifted out of its neighbour, and what a window reads beyond the image are
+ * lanes that are zero. Included by depthwise.h.
+ *
+ * Floors for 3x3, four rows of two vectors of outputs: 72 multiply-adds, 18 loads, 24 shifts. No copy is made, so what
+ * comes next is the bandwidth of whatever cache holds x and out. */
+
+/* Which of the VL elements from `c` on lie within a row of `width`. */
+#define lanes_inside NAME(lanes_inside)
+#ifdef __AVX512F__
+typedef unsigned lanes_inside;
+#else
+typedef lane_index lanes_inside;
+#endif
+
+static inline __attribute__((always_inline)) lanes_inside NAME(lanes_within)(i64 c, i64 width)
+{
+    const i64 lo = least(c < 0 ? -c : 0, VL), hi = least(c < width ? width - c : 0, VL);
+#ifdef __AVX512F__
+    return FIRST_LANES(hi) & ~FIRST_LANES(lo);
+#else
+    const lane_index lane = {EACH_LANE(BESIDE, 0)};
+    return (lane >= (LANE_INT)lo) & (lane < (LANE_INT)hi);
+#endif
+}
+
+static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from, lanes_inside inside)
+{
+#ifdef LOAD_INSIDE
+    return LOAD_INSIDE(from, inside);
+#else
+    vec v = {0};
+    for (i64 l = 0; l < VL; l++)
+        if (inside[l]) v[l] = from[l];
+    return v;
+#endif
+}
+
+/* The loaded vector stays in a register: as an operand in memory it would be loaded again for each row. */
+#if defined(__x86_64__)
+#define IN_REGISTER(V) __asm__("" : "+v"(V))
+#elif defined(__aarch64__)
+#define IN_REGISTER(V) __asm__("" : "+w"(V))
+#else
+#define IN_REGISTER(V)
+#endif
+
+/* Where an output channel's windows lie in x, and where its outputs go. */
+#define window_work NAME(window_work)
+typedef struct {
+    const char *x;     /* the channel */
+    const i64 *offset; /* [rows of x] of the first column that is read, in bytes; -1: a row of the padding */
+    const T *zeros;    /* such a row */
+    i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
+    i64 rows, length;  /* of outputs */
+    char *to;
+    i64 to_row;
+} window_work;
+
+/* Vectors that hold the columns of one phase of a row, for NV vectors of outputs. */
+#define HELD_VECTORS(K, S, NV) ((NV) + (((K) - 1) / (S) + VECTOR_BYTES / T_BYTES - 1) / (VECTOR_BYTES / T_BYTES))
+
+/* NV vectors of WINDOW_ROWS rows of outputs from column x on. */
+#define WINDOW_BLOCK(K, S, NV)                                                                                  \
+    {                                                                                                           \
+        enum { HELD = HELD_VECTORS(K, S, NV), LANES_OF_V = VECTOR_BYTES / T_BYTES };                            \
+        const i64 c = k->left + x * (S);                                                                        \
+        lanes_inside inside[2 * HELD];                                                                          \
+        _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++) inside[n] = NAME(lanes_within)(c + n * VL, k->width); \
+        vec acc[WINDOW_ROWS][NV];                                                                               \
+        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = (vec){0})                                                         \
+        _Pragma("GCC unroll 16") for (int row_of_x = 0; row_of_x < INPUTS; row_of_x++) {                        \
+            vec v[2 * HELD], held[S][HELD];                                                                     \
+            _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++)                                        \
+                v[n] = NAME(load_inside)(row[row_of_x] + c + n * VL, inside[n]);                                \
+            _Pragma("GCC unroll 6") for (int n = 0; n < HELD; n++) {                                            \
+                held[0][n] = (S) == 1 ? v[n] : NAME(even_lanes)(v[2 * n], v[2 * n + 1]);                        \
+                held[(S) - 1][n] = (S) == 1 ? v[n] : NAME(odd_lanes)(v[2 * n], v[2 * n + 1]);                   \
+            }                                                                                                   \
+            _Pragma("GCC unroll 8") for (int tap = 0; tap < (K); tap++) {                                       \
+                vec column[NV];                                                                                 \
+                _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) {                                        \
+                    const int by = tap / (S), from = n + by / LANES_OF_V;                                       \
+                    column[n] = NAME(shifted)(held[tap % (S)][from], held[tap % (S)][from + (from + 1 < HELD)], by % LANES_OF_V); \
+                    IN_REGISTER(column[n]);                                                                     \
+                }                                                                                               \
+                _Pragma("GCC unroll 4") for (int r = 0; r < WINDOW_ROWS; r++) {                                 \
+                    const int tap_row = row_of_x - r * (S);                                                     \
+                    if (tap_row < 0 || tap_row >= (K)) continue;                                                \
+                    vec weight = w[tap_row * (K) + tap];                                                        \
+                    if ((K) * (K) > MOST_HELD) IN_REGISTER(weight);                                             \
+                    _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) acc[r][n] += weight * column[n];     \
+                }                                                                                               \
+            }                                                                                                   \
+        }                                                                                                       \
+        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] += bias)                                                            \
+        if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = (vec)((lane_index)acc[i][j] & ~(lane_index)(acc[i][j] < (vec){0}))) \
+        _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++)                                                  \
+            if (length - x >= (n + 1) * VL) {                                                                   \
+                _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--) *(loose_vec *)(to[r] + x + n * VL) = acc[r][n]; \
+            } else {                                                                                            \
+                _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--)                              \
+                    NAME(store_lanes)(to[r] + x + n * VL, acc[r][n], length - x - n * VL);                      \
+            }                                                                                                   \
+    }
+
+/* Rows of outputs whose windows are S elements of x apart:
+ *   to[r][j] = act(sum over taps (i, k) of a[start[i * K + k].a] * x[offset[r * S + i]][left + j * S + k] + shift)
+ * where act is a rectification or nothing. Summed as in product.h: the same bits. */
+#define WINDOW_OF(K, S)                                                                                         \
+    static void NAME(window_##K##s##S)(const window_work *k, const T *a, const steps *s, T shift, int relu)     \
+    {                                                                                                           \
+        enum { INPUTS = (WINDOW_ROWS - 1) * (S) + (K) };                                                        \
+        vec w[(K) * (K)];                                                                                       \
+        _Pragma("GCC unroll 49") for (int t = 0; t < (K) * (K); t++) w[t] = a[s->start[t].a] - (vec){0};        \
+        const vec bias = shift - (vec){0};                                                                      \
+        const i64 inputs = (k->rows - 1) * (S) + (K), length = k->length;                                       \
+        for (i64 y = 0; y < k->rows; y += WINDOW_ROWS) {                                                        \
+            const T *row[INPUTS];                                                                               \
+            T *to[WINDOW_ROWS]; /* what lies behind the last row is written before it, to its place */          \
+            for (i64 i = 0; i < INPUTS; i++) {                                                                  \
+                const i64 at = y * (S) + i, offset = at < inputs ? k->offset[at] : -1;                          \
+                row[i] = offset < 0 ? k->zeros : (const T *)(k->x + offset);                                    \
+            }                                                                                                   \
+            for (i64 r = 0; r < WINDOW_ROWS; r++) to[r] = (T *)(k->to + least(y + r, k->rows - 1) * k->to_row); \
+            i64 x = 0;                                                                                          \
+            for (; length - x > VL; x += 2 * VL) WINDOW_BLOCK(K, S, 2)                                          \
+            if (x < length) WINDOW_BLOCK(K, S, 1)                                                               \
+        }                                                                                                       \
+    }
+WINDOWS(WINDOW_OF)
+#undef WINDOW_OF
+#undef WINDOW_BLOCK
+#undef HELD_VECTORS
+
+#define window_fn NAME(window_fn)
+typedef void (*window_fn)(const window_work *, const T *, const steps *, T, int);
+
+/* windows[K][stride] */
+static const window_fn NAME(windows)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1] = {
+#define ENTRY(K, S) [K][S] = NAME(window_##K##s##S),
+    WINDOWS(ENTRY)
+#undef ENTRY
+};
+
+/* The kernel for a layer whose windows may be read where they lie; else NULL. */
+static window_fn NAME(window_for)(const fc_conv *p)
+{
+    const fc_axis *const h = &p->h, *const w = &p->w;
+    if (p->x_stride[4] != sizeof(T) || p->d.taps != 1 || w->before < 0 || h->taps != w->taps || h->stride != w->stride
+        || h->taps > MOST_WINDOW || h->stride > MOST_WINDOW_STRIDE)
+        return NULL;
+    for (i64 i = 0; i < h->taps; i++)
+        if (tap_at(h, i) != i || tap_at(w, i) != i) return NULL;
+    return NAME(windows)[h->taps][h->stride];
+}
+
+/* Where the task's windows lie, but for the channel; `zeros` and `offset` are scratch. */
+static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *zeros, i64 *offset)
+{
+    const fc_axis *const h = &p->h, *const w = &p->w;
+    const i64 left = b->x0 * w->stride - w->before, first = left > 0 ? left : 0, depth = depth_at(p, b->z, 0);
+    i64 behind = w->source_len; /* the padded position behind the image */
+    while (behind && w->source[behind - 1] < 0) behind--;
+    const i64 end = least(left + (b->cols - 1) * w->stride + w->taps, behind - w->before), width = end > first ? end - first : 0;
+    for (i64 i = 0; i < (b->rows - 1) * h->stride + h->taps; i++) {
+        const i64 row = h->source[b->y0 * h->stride + i];
+        offset[i] = row < 0 || depth < 0 ? -1 : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
+    }
+    for (i64 i = 0; i < width; i++) zeros[i] = 0;
+    return (window_work){.offset = offset, .zeros = zeros, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
+}
+
+/* The outputs of one channel, with the weights at `a`, to `out`. */
+static void NAME(convolve_windows)(window_fn windows, const fc_conv *p, const window_work *k, const T *a, const steps *s, i64 channel,
+                                   char *out, const char *residual)
+{
+    const i64 *const step = p->out_stride, *const add = p->residual_stride;
+    window_work part = *k;
+    if (step[4] == sizeof(T) && !residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+        part.to = out;
+        part.to_row = step[3];
+        windows(&part, a, s, p->bias ? ((const T *)p->bias)[channel] : -(T)0, p->activation == FC_RELU); /* -0 changes no bit */
+        return;
+    }
+    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+    T sums[WINDOW_ROWS * MOST_VECTORS * VECTOR_BYTES / T_BYTES];
+    part.to = (char *)sums;
+    part.to_row = MOST_VECTORS * VECTOR_BYTES;
+    for (i64 y = 0; y < k->rows; y += WINDOW_ROWS)
+        for (i64 x = 0; x < k->length; x += MOST_VECTORS * VL) {
+            part.offset = k->offset + y * p->h.stride;
+            part.left = k->left + x * p->w.stride;
+            part.rows = least(WINDOW_ROWS, k->rows - y);
+            part.length = least(MOST_VECTORS * VL, k->length - x);
+            windows(&part, a, s, -(T)0, 0);
+            for (i64 r = 0; r < part.rows; r++)
+                NAME(store)(out + (y + r) * step[3] + x * step[4], step[4], sums + r * MOST_VECTORS * VL, part.length, &end, channel,
+                            residual ? residual + (y + r) * add[3] + x * add[4] : NULL, add[4]);
+        }
+}
+#undef EACH_LANE
+#undef BESIDE

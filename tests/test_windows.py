@@ -1,0 +1,91 @@
+"""Windows of one input channel that are read where they lie: the bits of packed rows, and nothing beyond the image."""
+
+import ctypes
+import mmap
+
+import numpy as np
+import pytest
+from oracle import assert_close, reference
+
+import fastconv
+
+compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
+
+PAGE = mmap.PAGESIZE
+
+
+@pytest.fixture
+def fenced():
+    """Copies of an array whose first or last byte lies beside a page that may not be touched."""
+    kept = []
+
+    def copies(array):
+        libc = ctypes.CDLL(None, use_errno=True)
+        room = -(-array.nbytes // PAGE) * PAGE
+        for at_end in (False, True):
+            memory = mmap.mmap(-1, room + 2 * PAGE)
+            start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            for fence in (start, start + PAGE + room):
+                assert libc.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(PAGE), 0) == 0
+            kept.append((memory, libc, start, room))
+            offset = PAGE + (room - array.nbytes if at_end else 0)
+            copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
+            copy[...] = array
+            yield copy
+
+    yield copies
+    for memory, libc, start, room in kept:
+        for fence in (start, start + PAGE + room):
+            libc.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_WRITE)
+        del memory
+
+
+def _packed(x):
+    """The same values with a gap after each, which no kernel reads in place."""
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("taps,stride", [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
+def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dtype):
+    for wide in [*range(taps, taps + 20), 31, 33, 48, 63, 64, 65, 97]:
+        for padding in [(0, 0), (taps // 2, taps // 2), (2, 0), (0, taps + 1)]:
+            x = rng.standard_normal((1, 2, int(rng.integers(1, 12)) + taps, wide)).astype(dtype)
+            w = rng.standard_normal((4, 1, taps, taps)).astype(dtype)
+            bias = rng.standard_normal(4).astype(dtype)
+            options = {"stride": stride, "padding": ((1, 2), padding), "groups": 2}
+            expected = fastconv.conv2d(_packed(x), w, bias, backend="cython", **options)
+            assert_close(expected, reference(x, w, bias, **options), 1e-4 if dtype == "float32" else 1e-12)
+            plan = fastconv.plan(w, x.shape, bias, backend="cython", **options)
+            for copy in fenced(x):
+                np.testing.assert_array_equal(fastconv.conv2d(copy, w, bias, backend="cython", **options), expected)
+                np.testing.assert_array_equal(plan(copy, threads=2), expected)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "relu6"])
+@pytest.mark.parametrize("taps,stride", [(3, 1), (5, 2)])
+def test_epilogues_of_windows(isa, rng, taps, stride, activation):
+    x = rng.standard_normal((2, 3, 21, 150)).astype("float32")
+    w, bias = rng.standard_normal((6, 1, taps, taps)).astype("float32"), rng.standard_normal(6).astype("float32")
+    options = {"stride": stride, "padding": 1, "groups": 3, "activation": activation, "backend": "cython"}
+    residual = rng.standard_normal(fastconv.conv2d(x, w, **options).shape).astype("float32")
+    for extra in ({}, {"residual": residual}):
+        expected = fastconv.conv2d(_packed(x), w, bias, **options, **extra)
+        np.testing.assert_array_equal(fastconv.conv2d(x, w, bias, **options, **extra), expected)
+        out = np.full((*expected.shape[:-1], 2 * expected.shape[-1]), 7, "float32")
+        fastconv.conv2d(x, w, bias, **options, **extra, out=out[..., ::2])
+        np.testing.assert_array_equal(out[..., ::2], expected)
+        assert (out[..., 1::2] == 7).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_stays_in_its_windows(isa, rng, value):
+    x = rng.standard_normal((1, 1, 20, 40)).astype("float32")
+    w = rng.standard_normal((1, 1, 3, 3)).astype("float32")
+    x[0, 0, 9, 20] = value
+    y = fastconv.conv2d(x, w, padding=1, backend="cython")
+    hit = np.zeros(y.shape, bool)
+    hit[0, 0, 8:11, 19:22] = True
+    np.testing.assert_array_equal(np.isfinite(y), ~hit)
