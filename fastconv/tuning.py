@@ -1,6 +1,7 @@
 """Every measured constant, with unit, machine, date and the command that measures it again.
 
-Machine "zen5-2": AMD EPYC (family 26), 2 cores, AVX-512, 48 KB L1, 1 MB L2 a core, gcc 12, November 2026.
+Machine "zen5-2": AMD EPYC (family 26), 2 cores, AVX-512, 48 KB L1, 1 MB L2 a core, gcc 12, November 2026. "zen4-2": AMD
+EPYC (family 25, model 17), 2 cores, AVX-512 at half the rate, 32 KB L1, 1 MB L2 a core, gcc 12, November 2026.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 16.0, 16, 4.0
 row takes to begin with."""
 
 DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
-"""Output channels of a single input channel up to which its kernels take one at a time; tasks for a thread, each of as
-many groups as that leaves. Not swept."""
+"""Output channels of a single input channel up to which its kernels take one at a time, where windows cannot be read in
+place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent of the peak: 1->32 3x3 at 28x28 32 to 51,
+1->6 5x5 33 to 60); tasks for a thread, each of as many groups as that leaves. Not swept."""
 
 TILES_HELD = 4
 """Register tiles of a row whose pixels must fit a strip for all input channels; else these are packed in blocks."""

@@ -106,9 +106,17 @@ def _blocks(ocg: int, isa: str, item: int, borrow: bool) -> Blocks:
     return choose_blocks(ocg, _compiled.vector_lanes(isa, item), most, borrow)
 
 
+def _windows(low: Lowered, isa: str) -> bool:
+    """Whether there is a kernel that reads the windows of one channel where they lie."""
+    h, w = low.h, low.w
+    square = (h.taps, h.stride, h.extent) == (w.taps, w.stride, w.extent)
+    dense = low.d.taps == 1 and h.extent == h.taps and w.before >= 0
+    return square and dense and _compiled.has_windows(isa, h.taps, h.stride)
+
+
 def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool, borrow: bool) -> str:
     """'depthwise' for single channels; else 'pixels' or 'channels', see `choose_lanes`."""
-    if low.icg == 1 and low.ocg <= tuning.DEPTHWISE_OUTPUTS:
+    if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not channels_last and _windows(low, isa)):
         return "depthwise"
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     return choose_lanes(low, blocks, vector, most, item, channels_last, borrow)

@@ -59,6 +59,7 @@ cdef extern from "engine.h" nogil:
         const int *mr
         int64_t (*widest_panel)(int64_t)
         int most_pixels
+        int (*has_windows)(int64_t, int64_t)
         task_fn task[4][2]
         scratch_fn scratch[4][2]
         task_fn peak[2]
@@ -167,6 +168,11 @@ def vector_lanes(str isa, int itemsize):
 def tile_pixels(str isa):
     """Pixels of the largest register tile with output channels in the lanes."""
     return _find(isa).most_pixels
+
+
+def has_windows(str isa, int64_t taps, int64_t stride):
+    """Whether taps x taps windows of one channel, so far apart, may be read where they lie."""
+    return bool(_find(isa).has_windows(taps, stride))
 
 
 def fma_peak(int threads=1, double milliseconds=10.0, int itemsize=4):

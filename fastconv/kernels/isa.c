@@ -259,7 +259,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "winograd.h"
 
 const fc_isa PASTE(fc_isa_, ISA) = {
-    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
+    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS, has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},

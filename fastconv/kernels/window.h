@@ -143,12 +143,17 @@ static const window_fn NAME(windows)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1] = 
 #undef ENTRY
 };
 
+static int NAME(has_windows)(i64 taps, i64 stride)
+{
+    return taps <= MOST_WINDOW && stride <= MOST_WINDOW_STRIDE && NAME(windows)[taps][stride];
+}
+
 /* The kernel for a layer whose windows may be read where they lie; else NULL. */
 static window_fn NAME(window_for)(const fc_conv *p)
 {
     const fc_axis *const h = &p->h, *const w = &p->w;
     if (p->x_stride[4] != sizeof(T) || p->d.taps != 1 || w->before < 0 || h->taps != w->taps || h->stride != w->stride
-        || h->taps > MOST_WINDOW || h->stride > MOST_WINDOW_STRIDE)
+        || !NAME(has_windows)(h->taps, h->stride))
         return NULL;
     for (i64 i = 0; i < h->taps; i++)
         if (tap_at(h, i) != i || tap_at(w, i) != i) return NULL;
