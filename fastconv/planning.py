@@ -21,7 +21,7 @@ from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.phases import widest
 from fastconv.shapes import canonical, canonical_axes, canonical_weights, check_shape, split_shape
 from fastconv.spec import ConvSpec, Epilogue, Problem
-from fastconv.threads import check_threads, get_num_threads
+from fastconv.threads import check_threads, get_num_threads, worth_sharing
 
 Constants = tuple[np.ndarray, np.ndarray | None]
 
@@ -174,7 +174,7 @@ class Plan:
                 shapes = self.x_shape, self.out_shape
                 axes = tuple(canonical_axes(len(shape), spec) for shape in shapes)
                 kept[workers] = make(self.state, self.problem, shapes, axes, workers)
-                if spec.flops < tuning.PARALLEL_FLOPS:  # one thread whatever there are: no need to ask
+                if not worth_sharing(spec):  # one thread whatever there are: no need to ask
                     self.__dict__["_serial"] = kept[workers]
         return kept[workers]
 

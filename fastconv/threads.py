@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 
+from fastconv import tuning
 from fastconv.arguments import check_int
+from fastconv.spec import ConvSpec
 
 MOST_THREADS = 256  # as many as the compiled pool runs; each costs scratch
 
@@ -52,6 +54,11 @@ def get_num_threads() -> int:
     if scoped is not None:
         return scoped
     return _process[0] if _process else _default()
+
+
+def worth_sharing(spec: ConvSpec) -> bool:
+    """Whether a layer takes so long that a second thread is worth starting."""
+    return spec.flops + tuning.PARALLEL_BYTE * spec.bytes >= tuning.PARALLEL_FLOPS
 
 
 def set_num_threads(n: int) -> None:

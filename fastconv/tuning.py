@@ -103,8 +103,10 @@ WINOGRAD_BYTES, WINOGRAD_TILES = 3 * 2**19, 56
 NUMBA_SINGLE_CHANNELS = 4
 """Up to so many channels numba's micro-kernel takes (tap, channel) pairs as taps. Not swept yet."""
 
-PARALLEL_FLOPS = 2_000_000
-"""FLOPs below which one thread does all: a fork-join takes 2-5 us (docs/performance.md), the time of 0.4-1 MFLOP."""
+PARALLEL_FLOPS, PARALLEL_BYTE = 2_000_000, 8
+"""FLOPs below which one thread does all: a fork-join takes 2-5 us (docs/performance.md), the time of 0.4-1 MFLOP; and
+how many a byte of x, w and out counts for, whose time it takes where few products go over it. zen4-2, 2026-11:
+depthwise 3x3 of 960 channels at 7x7 (0.8 MFLOP, 0.4 MB) 34-41 us on one thread, 22-25 on two."""
 
 EPILOGUE_BYTES = 256 * 1024
 """Piece of the output to which NumPy applies an activation at a time, bytes. A bound; a piece stays in L2."""

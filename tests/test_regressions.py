@@ -117,6 +117,7 @@ def test_small_layers_take_one_thread(monkeypatch):
     monkeypatch.setattr(tuning, "PARALLEL_FLOPS", 2_000_000)
     assert direct.workers(parse_layer("ic8ih16oc8k3p1"), 8) == 1
     assert direct.workers(parse_layer("ic64ih56oc64k3p1"), 8) == 8
+    assert direct.workers(parse_layer("ic960ih7oc960k3p1g960"), 8) == 8, "few products, but many bytes"
 
 
 def test_fft_holds_the_spectra_of_one_slice_of_kernels_at_a_time(rng):

@@ -50,12 +50,16 @@ def _packed(x):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("taps,stride", [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
 def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dtype):
-    for wide in [*range(taps, taps + 20), 31, 33, 48, 63, 64, 65, 97]:
-        for padding in [(0, 0), (taps // 2, taps // 2), (2, 0), (0, taps + 1)]:
-            x = rng.standard_normal((1, 2, int(rng.integers(1, 12)) + taps, wide)).astype(dtype)
-            w = rng.standard_normal((4, 1, taps, taps)).astype(dtype)
-            bias = rng.standard_normal(4).astype(dtype)
-            options = {"stride": stride, "padding": ((1, 2), padding), "groups": 2}
+    half = taps // 2
+    for wide in [*range(1, taps + 20), 31, 33, 48, 63, 64, 65, 97]:
+        for padding in [(0, 0), (half, half), (half, 0), (half, taps), (2, 0), (0, taps + 1)]:
+            if wide + sum(padding) < taps:
+                continue
+            groups = int(rng.integers(1, 4))  # two of narrow images share a vector
+            x = rng.standard_normal((1, groups, int(rng.integers(1, 18)) + taps, wide)).astype(dtype)
+            w = rng.standard_normal((2 * groups, 1, taps, taps)).astype(dtype)
+            bias = rng.standard_normal(2 * groups).astype(dtype)
+            options = {"stride": stride, "padding": ((1, 2), padding), "groups": groups}
             expected = fastconv.conv2d(_packed(x), w, bias, backend="cython", **options)
             assert_close(expected, reference(x, w, bias, **options), 1e-4 if dtype == "float32" else 1e-12)
             plan = fastconv.plan(w, x.shape, bias, backend="cython", **options)
@@ -66,10 +70,11 @@ def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dt
 
 @pytest.mark.parametrize("activation", ["relu", "silu", "relu6"])
 @pytest.mark.parametrize("taps,stride", [(3, 1), (5, 2)])
-def test_epilogues_of_windows(isa, rng, taps, stride, activation):
-    x = rng.standard_normal((2, 3, 21, 150)).astype("float32")
+@pytest.mark.parametrize("wide", [7, 13, 150])
+def test_epilogues_of_windows(isa, rng, taps, stride, activation, wide):
+    x = rng.standard_normal((2, 3, 41, wide)).astype("float32")
     w, bias = rng.standard_normal((6, 1, taps, taps)).astype("float32"), rng.standard_normal(6).astype("float32")
-    options = {"stride": stride, "padding": 1, "groups": 3, "activation": activation, "backend": "cython"}
+    options = {"stride": stride, "padding": taps // 2, "groups": 3, "activation": activation, "backend": "cython"}
     residual = rng.standard_normal(fastconv.conv2d(x, w, **options).shape).astype("float32")
     for extra in ({}, {"residual": residual}):
         expected = fastconv.conv2d(_packed(x), w, bias, **options, **extra)
@@ -81,11 +86,12 @@ def test_epilogues_of_windows(isa, rng, taps, stride, activation):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_stays_in_its_windows(isa, rng, value):
-    x = rng.standard_normal((1, 1, 20, 40)).astype("float32")
-    w = rng.standard_normal((1, 1, 3, 3)).astype("float32")
-    x[0, 0, 9, 20] = value
-    y = fastconv.conv2d(x, w, padding=1, backend="cython")
+@pytest.mark.parametrize("wide", [7, 14, 40])
+def test_a_value_that_is_not_finite_stays_in_its_windows(isa, rng, value, wide):
+    x = rng.standard_normal((1, 4, 20, wide)).astype("float32")
+    w = rng.standard_normal((4, 1, 3, 3)).astype("float32")
+    x[0, 1, 9, wide - 1] = value
+    y = fastconv.conv2d(x, w, padding=1, groups=4, backend="cython")
     hit = np.zeros(y.shape, bool)
-    hit[0, 0, 8:11, 19:22] = True
+    hit[0, 1, 8:11, wide - 2 :] = True
     np.testing.assert_array_equal(np.isfinite(y), ~hit)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import tuning
 from fastconv.spec import ConvSpec
+from fastconv.threads import worth_sharing
 
 
 def roundoff(dtype: str) -> float:
@@ -48,4 +49,4 @@ def typical_error(spec: ConvSpec, block: int) -> float:
 
 def workers(spec: ConvSpec, threads: int) -> int:
     """Threads worth starting for a layer."""
-    return threads if spec.flops >= tuning.PARALLEL_FLOPS else 1
+    return threads if worth_sharing(spec) else 1

@@ -6,6 +6,7 @@
  * vector that 3x3 taps load nine times. */
 
 #include "window.h"
+#include "narrow.h"
 
 /* The micro-kernel, R rows of NV vectors of pixels, the last with `last` lanes:
  *   to[r][j] = act(sum over taps t of a[start[t].a] * b[start[t].b + r * b_row + j] + shift)
@@ -61,8 +62,9 @@ static i64 NAME(rows_packed)(const fc_conv *p) { return p->d.taps * p->w.phases 
 
 static i64 NAME(depthwise_scratch)(const fc_conv *p)
 {
-    const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T);
-    return round_up(strip + steps_of(p) * (i64)sizeof(step_start) + NAME(rows_packed)(p) * (i64)sizeof(row_copy), 64);
+    const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T) + NAME(rows_packed)(p) * (i64)sizeof(row_copy);
+    const i64 windows = NAME(window_bytes)(p);
+    return round_up((strip > windows ? strip : windows) + steps_of(p) * (i64)sizeof(step_start), 64);
 }
 
 /* What has to be copied for each channel where the rest of a strip is zeros and stays so; returns the number of rows. */
@@ -110,26 +112,52 @@ static void NAME(copy_rows)(T *strip, const fc_conv *p, const char *x, const row
             for (i64 k = 0; k < rows[i].count; k++) strip[rows[i].to + k] = *(const T *)(x + rows[i].from + k * step);
 }
 
-/* What stays the same over one task. */
+/* A group: its input channel, and the weights and first pixels of its output channel 0. */
+#define group NAME(group)
+typedef struct {
+    i64 g;
+    const char *x;
+    const T *weights;
+    char *out;
+    const char *residual; /* or NULL */
+} group;
+
+/* What stays the same over one task, and the group it is at. */
 #define channel_work NAME(channel_work)
 typedef struct {
     const fc_conv *p;
     block b;
     steps s;
-    const T *pixels, *weights; /* of the strip; of the group's output channel 0 */
-    i64 width, next;           /* of a row of pixels; from one output channel's weights to the next one's */
-    char *out;                 /* the group's channel 0, first pixel of the block */
-    const char *residual;
+    const T *pixels; /* of the strip */
+    i64 width, next; /* of a row of pixels; from one output channel's weights to the next one's */
+    group at;
 } channel_work;
+
+static group NAME(first_group)(const fc_conv *p, const block *b)
+{
+    const T *const plain = (const T *)(p->weights + b->g * p->ocg * p->weight_stride[0]);
+    return (group){b->g, p->x + b->n * p->x_stride[0] + b->g * p->x_stride[1],
+                   p->packed ? (const T *)p->packed + b->g * round_up(p->ocg, p->lane_unit) * taps_of(p) : plain,
+                   FIRST_PIXEL(p->out, p->out_stride, p, *b),
+                   p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, *b) : NULL};
+}
+
+static inline group NAME(group_behind)(const fc_conv *p, group at, i64 count)
+{
+    const i64 weights = p->packed ? round_up(p->ocg, p->lane_unit) * taps_of(p) : p->ocg * p->weight_stride[0] / (i64)sizeof(T);
+    return (group){at.g + count, at.x + count * p->x_stride[1], at.weights + count * weights,
+                   at.out + count * p->ocg * p->out_stride[1],
+                   at.residual ? at.residual + count * p->ocg * p->residual_stride[1] : NULL};
+}
 
 /* `high` rows of `length` pixels, in nv vectors, of output channel o. */
 static void NAME(multiply_rows)(const channel_work *k, i64 o, i64 y, i64 x, i64 high, i64 nv, i64 length)
 {
     const fc_conv *const p = k->p;
-    const i64 *const step = p->out_stride, *const add = p->residual_stride, channel = k->b.g * p->ocg + o;
+    const i64 *const step = p->out_stride, *const add = p->residual_stride, channel = k->at.g * p->ocg + o;
     const rows_fn rows = NAME(rows_of)[high][nv];
-    const T *const a = k->weights + o * k->next, *const pixels = k->pixels + y * k->width + x;
-    char *const out = k->out + o * step[1] + y * step[3] + x * step[4];
+    const T *const a = k->at.weights + o * k->next, *const pixels = k->pixels + y * k->width + x;
+    char *const out = k->at.out + o * step[1] + y * step[3] + x * step[4];
     if (step[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
         const T shift = p->bias ? ((const T *)p->bias)[channel] : -(T)0; /* -0 changes no bit */
         rows(a, pixels, k->width, &k->s, out, step[3], length - (nv - 1) * VL, shift, p->activation == FC_RELU);
@@ -140,7 +168,34 @@ static void NAME(multiply_rows)(const channel_work *k, i64 o, i64 y, i64 x, i64 
     const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
     for (i64 r = 0; r < high; r++)
         NAME(store)(out + r * step[3], step[4], sums + r * nv * VL, length, &end, channel,
-                    k->residual ? k->residual + o * add[1] + (y + r) * add[3] + x * add[4] : NULL, add[4]);
+                    k->at.residual ? k->at.residual + o * add[1] + (y + r) * add[3] + x * add[4] : NULL, add[4]);
+}
+
+static inline output_channel NAME(output_of)(const fc_conv *p, const group *at, i64 o, i64 next)
+{
+    return (output_channel){at->weights + o * next, at->g * p->ocg + o, at->out + o * p->out_stride[1],
+                            at->residual ? at->residual + o * p->residual_stride[1] : NULL};
+}
+
+/* Groups up to `end`, from windows that are read where they lie. */
+static void NAME(convolve_in_place)(window_fn windows, const channel_work *k, T *scratch, i64 end)
+{
+    const fc_conv *const p = k->p;
+    const window_work window = NAME(place_windows)(p, &k->b, scratch);
+    const narrow_way narrow = NAME(narrow_for)(p, window.width);
+    const narrow_work rows = NAME(place_narrow)(p, &window, narrow.channels);
+    const i64 together = narrow.kernel ? narrow.channels : 1;
+    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, together)) {
+        /* The last channel of an odd number goes beside itself. */
+        const group beside = at.g + together <= end ? NAME(group_behind)(p, at, together - 1) : at;
+        for (i64 o = k->b.o0; o < k->b.o1; o++) {
+            const output_channel to[2] = {NAME(output_of)(p, &at, o, k->next), NAME(output_of)(p, &beside, o, k->next)};
+            if (narrow.kernel)
+                NAME(convolve_narrow)(narrow, p, &rows, &k->s, at.x, beside.x, to);
+            else
+                NAME(convolve_windows)(windows, p, &window, &k->s, at.x, to);
+        }
+    }
 }
 
 /* One block of outputs of some groups; see pixels_task. */
@@ -148,39 +203,34 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
 {
     const fc_conv *const p = context;
     ((fc_conv *)context)->ran = STRING(ISA);
-    channel_work k = {.p = p, .b = block_of(p, task)};
+    const block b = block_of(p, task);
+    channel_work k = {.p = p, .b = b, .at = NAME(first_group)(p, &b)};
     T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
     step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
-    row_copy *const rows = (row_copy *)starts - NAME(rows_packed)(p);
-    const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
-    const i64 end = least(k.b.g + p->g_step, p->g), lanes = round_up(p->ocg, p->lane_unit);
-    const window_fn windows = NAME(window_for)(p);
-    const int zeros = !windows && p->h.before >= 0 && p->w.before >= 0;
+    const i64 end = least(k.b.g + p->g_step, p->g);
     k.s = (steps){.start = starts};
     k.pixels = strip;
     k.width = k.b.cols + p->w.reach;
     k.next = p->packed ? 1 : p->weight_stride[0] / (i64)sizeof(T);
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
-    for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= lanes;
-    window_work window = {0};
-    if (windows) window = NAME(place_windows)(p, &k.b, strip, (i64 *)rows);
+    for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= round_up(p->ocg, p->lane_unit);
+
+    const window_fn windows = NAME(window_for)(p);
+    if (windows) {
+        NAME(convolve_in_place)(windows, &k, strip, end);
+        return;
+    }
+    const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
+    const int zeros = p->h.before >= 0 && p->w.before >= 0;
+    row_copy *const rows = (row_copy *)starts - NAME(rows_packed)(p);
     const i64 copies = zeros ? NAME(list_rows)(p, &k.b, rows) : 0;
     if (zeros) memset(strip, 0, (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * sizeof(T));
-    for (; k.b.g < end; k.b.g++) {
-        const char *const x = p->x + k.b.n * p->x_stride[0] + k.b.g * p->x_stride[1];
+    for (; k.at.g < end; k.at = NAME(group_behind)(p, k.at, 1)) {
         if (zeros)
-            NAME(copy_rows)(strip, p, x, rows, copies);
-        else if (!windows)
-            NAME(pack_strip)(strip, p, x, 1, &k.b, MOST_VECTORS * VL);
-        k.weights = p->packed ? (const T *)p->packed + k.b.g * lanes * k.s.taps
-                              : (const T *)(p->weights + k.b.g * p->ocg * p->weight_stride[0]);
-        k.out = FIRST_PIXEL(p->out, p->out_stride, p, k.b);
-        k.residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, k.b) : NULL;
-        window.x = x;
-        for (i64 o = k.b.o0; windows && o < k.b.o1; o++)
-            NAME(convolve_windows)(windows, p, &window, k.weights + o * k.next, &k.s, k.b.g * p->ocg + o, k.out + o * p->out_stride[1],
-                                   k.residual ? k.residual + o * p->residual_stride[1] : NULL);
-        for (i64 o = k.b.o0; !windows && o < k.b.o1; o++)
+            NAME(copy_rows)(strip, p, k.at.x, rows, copies);
+        else
+            NAME(pack_strip)(strip, p, k.at.x, 1, &k.b, MOST_VECTORS * VL);
+        for (i64 o = k.b.o0; o < k.b.o1; o++)
             for (i64 i = 0; i < panels; i++) {
                 const i64 from = vectors * i / panels, nv = vectors * (i + 1) / panels - from, column = from * VL;
                 const i64 length = least(nv * VL, k.b.cols - column);

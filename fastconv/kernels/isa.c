@@ -83,7 +83,7 @@ enum { MOST_DEPTHWISE = 12 };
 #else
 #define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) /* 7x7 on AVX2: 31 % of the peak, 40 from packed rows */
 #endif
-enum { WINDOW_ROWS = 4, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
+enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
@@ -204,6 +204,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_ps((__mmask16)(mask), from)
 #define STORE_MASKED(to, value, mask) _mm512_mask_storeu_ps(to, (__mmask16)(mask), value)
 #define ALIGN_LANES(high, low, by) _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), by)
+#define ALIGN_INSIDE(inside, high, low, by) _mm512_maskz_alignr_epi32((__mmask16)(inside), (__m512i)(high), (__m512i)(low), by)
 #if defined(__AVX512F__)
 #define LOAD_INSIDE LOAD_MASKED
 #elif defined(__AVX2__)
@@ -228,6 +229,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef LOAD_MASKED
 #undef STORE_MASKED
 #undef ALIGN_LANES
+#undef ALIGN_INSIDE
 #undef LOAD_INSIDE
 #undef SUFFIX
 #undef EXP
@@ -240,6 +242,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_pd((__mmask8)(mask), from)
 #define STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, (__mmask8)(mask), value)
 #define ALIGN_LANES(high, low, by) _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), by)
+#define ALIGN_INSIDE(inside, high, low, by) _mm512_maskz_alignr_epi64((__mmask8)(inside), (__m512i)(high), (__m512i)(low), by)
 #if defined(__AVX512F__)
 #define LOAD_INSIDE LOAD_MASKED
 #elif defined(__AVX2__)

@@ -94,7 +94,8 @@ static inline __attribute__((always_inline)) vec NAME(odd_lanes)(vec a, vec b)
 static inline __attribute__((always_inline)) vec NAME(shifted)(vec a, vec b, int j)
 {
     switch (j) {
-        SHIFTED(1) SHIFTED(2) SHIFTED(3) SHIFTED(4) SHIFTED(5) SHIFTED(6)
+        SHIFTED(1) SHIFTED(2) SHIFTED(3) SHIFTED(4) SHIFTED(5) SHIFTED(6) SHIFTED(7) SHIFTED(8)
+        SHIFTED(9) SHIFTED(10) SHIFTED(11) SHIFTED(12) SHIFTED(13) SHIFTED(14) SHIFTED(15)
     default: return a;
     }
 }

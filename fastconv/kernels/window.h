@@ -38,9 +38,9 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 
 /* The loaded vector stays in a register: as an operand in memory it would be loaded again for each row. */
 #if defined(__x86_64__)
-#define IN_REGISTER(V) __asm__("" : "+v"(V))
+#define IN_REGISTER(V) __asm__ volatile("" : "+v"(V))
 #elif defined(__aarch64__)
-#define IN_REGISTER(V) __asm__("" : "+w"(V))
+#define IN_REGISTER(V) __asm__ volatile("" : "+w"(V))
 #else
 #define IN_REGISTER(V)
 #endif
@@ -48,13 +48,11 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 /* Where an output channel's windows lie in x, and where its outputs go. */
 #define window_work NAME(window_work)
 typedef struct {
-    const char *x;     /* the channel */
-    const i64 *offset; /* [rows of x] of the first column that is read, in bytes; -1: a row of the padding */
+    const i64 *offset; /* [rows of x and more] of the first column that is read, in bytes; -1: a row of the padding, or of
+                          no window */
     const T *zeros;    /* such a row */
     i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
     i64 rows, length;  /* of outputs */
-    char *to;
-    i64 to_row;
 } window_work;
 
 /* Vectors that hold the columns of one phase of a row, for NV vectors of outputs. */
@@ -104,25 +102,26 @@ typedef struct {
             }                                                                                                   \
     }
 
-/* Rows of outputs whose windows are S elements of x apart:
+/* Rows of outputs, to_row bytes apart, whose windows are S elements of the channel at x apart:
  *   to[r][j] = act(sum over taps (i, k) of a[start[i * K + k].a] * x[offset[r * S + i]][left + j * S + k] + shift)
  * where act is a rectification or nothing. Summed as in product.h: the same bits. */
 #define WINDOW_OF(K, S)                                                                                         \
-    static void NAME(window_##K##s##S)(const window_work *k, const T *a, const steps *s, T shift, int relu)     \
+    static void NAME(window_##K##s##S)(const window_work *k, const char *channel, const T *a, const steps *s, char *out, \
+                                       i64 to_row, T shift, int relu)                                           \
     {                                                                                                           \
         enum { INPUTS = (WINDOW_ROWS - 1) * (S) + (K) };                                                        \
         vec w[(K) * (K)];                                                                                       \
         _Pragma("GCC unroll 49") for (int t = 0; t < (K) * (K); t++) w[t] = a[s->start[t].a] - (vec){0};        \
         const vec bias = shift - (vec){0};                                                                      \
-        const i64 inputs = (k->rows - 1) * (S) + (K), length = k->length;                                       \
+        const i64 length = k->length;                                                                           \
         for (i64 y = 0; y < k->rows; y += WINDOW_ROWS) {                                                        \
             const T *row[INPUTS];                                                                               \
             T *to[WINDOW_ROWS]; /* what lies behind the last row is written before it, to its place */          \
             for (i64 i = 0; i < INPUTS; i++) {                                                                  \
-                const i64 at = y * (S) + i, offset = at < inputs ? k->offset[at] : -1;                          \
-                row[i] = offset < 0 ? k->zeros : (const T *)(k->x + offset);                                    \
+                const i64 offset = k->offset[y * (S) + i];                                                      \
+                row[i] = offset < 0 ? k->zeros : (const T *)(channel + offset);                                    \
             }                                                                                                   \
-            for (i64 r = 0; r < WINDOW_ROWS; r++) to[r] = (T *)(k->to + least(y + r, k->rows - 1) * k->to_row); \
+            for (i64 r = 0; r < WINDOW_ROWS; r++) to[r] = (T *)(out + least(y + r, k->rows - 1) * to_row); \
             i64 x = 0;                                                                                          \
             for (; length - x > VL; x += 2 * VL) WINDOW_BLOCK(K, S, 2)                                          \
             if (x < length) WINDOW_BLOCK(K, S, 1)                                                               \
@@ -134,7 +133,7 @@ WINDOWS(WINDOW_OF)
 #undef HELD_VECTORS
 
 #define window_fn NAME(window_fn)
-typedef void (*window_fn)(const window_work *, const T *, const steps *, T, int);
+typedef void (*window_fn)(const window_work *, const char *, const T *, const steps *, char *, i64, T, int);
 
 /* windows[K][stride] */
 static const window_fn NAME(windows)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1] = {
@@ -160,49 +159,63 @@ static window_fn NAME(window_for)(const fc_conv *p)
     return NAME(windows)[h->taps][h->stride];
 }
 
-/* Where the task's windows lie, but for the channel; `zeros` and `offset` are scratch. */
-static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *zeros, i64 *offset)
+/* Rows of x that a task's windows reach, with those of a block of rows behind the last. */
+static i64 NAME(rows_reached)(const fc_conv *p, i64 rows) { return (rows + MOST_WINDOW_ROWS) * p->h.stride + p->h.taps; }
+
+/* What place_windows takes of scratch. */
+static i64 NAME(window_bytes)(const fc_conv *p)
+{
+    return round_up((p->cols * p->w.stride + p->w.taps) * (i64)sizeof(T), 64) + NAME(rows_reached)(p, p->rows) * (i64)sizeof(i64);
+}
+
+/* Where the task's windows lie, but for the channel. */
+static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scratch)
 {
     const fc_axis *const h = &p->h, *const w = &p->w;
     const i64 left = b->x0 * w->stride - w->before, first = left > 0 ? left : 0, depth = depth_at(p, b->z, 0);
     i64 behind = w->source_len; /* the padded position behind the image */
     while (behind && w->source[behind - 1] < 0) behind--;
     const i64 end = least(left + (b->cols - 1) * w->stride + w->taps, behind - w->before), width = end > first ? end - first : 0;
-    for (i64 i = 0; i < (b->rows - 1) * h->stride + h->taps; i++) {
-        const i64 row = h->source[b->y0 * h->stride + i];
+    i64 *const offset = (i64 *)((char *)scratch + round_up((p->cols * w->stride + w->taps) * (i64)sizeof(T), 64));
+    for (i64 i = 0; i < NAME(rows_reached)(p, b->rows); i++) {
+        const i64 row = i <= (b->rows - 1) * h->stride + h->taps - 1 ? h->source[b->y0 * h->stride + i] : -1;
         offset[i] = row < 0 || depth < 0 ? -1 : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
-    for (i64 i = 0; i < width; i++) zeros[i] = 0;
-    return (window_work){.offset = offset, .zeros = zeros, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
+    for (i64 i = 0; i < width; i++) scratch[i] = 0;
+    return (window_work){.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
 }
 
-/* The outputs of one channel, with the weights at `a`, to `out`. */
-static void NAME(convolve_windows)(window_fn windows, const fc_conv *p, const window_work *k, const T *a, const steps *s, i64 channel,
-                                   char *out, const char *residual)
+/* An output channel: its weights, its number, where it goes, and what is added to it, or NULL. */
+#define output_channel NAME(output_channel)
+typedef struct {
+    const T *a;
+    i64 number;
+    char *out;
+    const char *residual;
+} output_channel;
+
+/* The outputs of one channel. */
+static void NAME(convolve_windows)(window_fn windows, const fc_conv *p, const window_work *k, const steps *s, const char *x,
+                                   const output_channel *o)
 {
     const i64 *const step = p->out_stride, *const add = p->residual_stride;
-    window_work part = *k;
-    if (step[4] == sizeof(T) && !residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
-        part.to = out;
-        part.to_row = step[3];
-        windows(&part, a, s, p->bias ? ((const T *)p->bias)[channel] : -(T)0, p->activation == FC_RELU); /* -0 changes no bit */
+    const T *const bias = p->bias;
+    if (step[4] == sizeof(T) && !o->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+        windows(k, x, o->a, s, o->out, step[3], bias ? bias[o->number] : -(T)0, p->activation == FC_RELU); /* -0 changes no bit */
         return;
     }
-    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+    const run_end end = {1, 1, p->activation, bias, (T)p->parameter};
     T sums[WINDOW_ROWS * MOST_VECTORS * VECTOR_BYTES / T_BYTES];
-    part.to = (char *)sums;
-    part.to_row = MOST_VECTORS * VECTOR_BYTES;
+    window_work part = *k;
     for (i64 y = 0; y < k->rows; y += WINDOW_ROWS)
-        for (i64 x = 0; x < k->length; x += MOST_VECTORS * VL) {
+        for (i64 c = 0; c < k->length; c += MOST_VECTORS * VL) {
             part.offset = k->offset + y * p->h.stride;
-            part.left = k->left + x * p->w.stride;
+            part.left = k->left + c * p->w.stride;
             part.rows = least(WINDOW_ROWS, k->rows - y);
-            part.length = least(MOST_VECTORS * VL, k->length - x);
-            windows(&part, a, s, -(T)0, 0);
+            part.length = least(MOST_VECTORS * VL, k->length - c);
+            windows(&part, x, o->a, s, (char *)sums, MOST_VECTORS * VECTOR_BYTES, -(T)0, 0);
             for (i64 r = 0; r < part.rows; r++)
-                NAME(store)(out + (y + r) * step[3] + x * step[4], step[4], sums + r * MOST_VECTORS * VL, part.length, &end, channel,
-                            residual ? residual + (y + r) * add[3] + x * add[4] : NULL, add[4]);
+                NAME(store)(o->out + (y + r) * step[3] + c * step[4], step[4], sums + r * MOST_VECTORS * VL, part.length, &end,
+                            o->number, o->residual ? o->residual + (y + r) * add[3] + c * add[4] : NULL, add[4]);
         }
 }
-#undef EACH_LANE
-#undef BESIDE
