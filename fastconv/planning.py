@@ -19,7 +19,14 @@ from fastconv.arena import arena, new_result
 from fastconv.epilogue import finish
 from fastconv.errors import BackendUnavailable, UnsupportedConv
 from fastconv.phases import widest
-from fastconv.shapes import canonical, canonical_axes, canonical_weights, check_shape, split_shape
+from fastconv.shapes import (
+    canonical,
+    canonical_axes,
+    canonical_weight_axes,
+    canonical_weights,
+    check_shape,
+    split_shape,
+)
 from fastconv.spec import ConvSpec, Epilogue, Problem
 from fastconv.threads import check_threads, get_num_threads, worth_sharing
 
@@ -162,13 +169,39 @@ class Plan:
             module.run(self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads,
                        scratch=arena)  # fmt: skip
 
+    def again(self, w: np.ndarray, workers: int) -> Any:
+        """What the backend has for the next single call with plain arrays of the same shapes: takes x, out, w and bias.
+
+        None where there is no such way, or the backend was chosen for what the weights are, or reads a copy of them.
+        """
+        make, spec, same = getattr(self._module, "again", None), self.spec, canonical_weights(w, self.spec.ndim)
+        read = dict(self.borrowed).get("w")
+        if make is None or not self._plain or preference(spec, once=True)[0] != self.backend or read is None:
+            return None
+        steps = [[step for step, size in zip(v.strides, v.shape, strict=True) if size > 1] for v in (read, same)]
+        if (read.ctypes.data, steps[0], read.dtype) != (same.ctypes.data, steps[1], same.dtype):
+            return None
+        shapes = [self.x_shape, self.out_shape, w.shape]
+        axes = [canonical_axes(len(shape), spec) for shape in shapes[:2]]
+        axes.append(canonical_weight_axes(w.ndim, spec.ndim))
+        if self.bias is not None:
+            shapes.append(self.bias.shape)
+            axes.append((0, -1, -1, -1, -1))
+        return make(self.problem, tuple(shapes), tuple(axes), workers)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether there may be a way without the checks that others need."""
+        spec = self.spec
+        some = spec.op == "forward" and spec.terms and math.prod(self.out_shape)
+        return bool(some and spec.dtype == spec.acc_dtype and self.problem.max_workspace is None)
+
     def _quick(self, workers: int) -> Any:
-        """What the backend has for plain arrays, without the checks that others need: a callable or False; kept."""
+        """What the backend has for plain arrays: a callable that takes x and out, or False; kept."""
         kept: dict[int, Any] = self.__dict__.setdefault("_bound", {})
         if workers not in kept:
             make, spec = getattr(self._module, "quick", None), self.spec
-            plain = spec.op == "forward" and spec.terms and math.prod(self.out_shape) and spec.dtype == spec.acc_dtype
-            if make is None or self.borrowed or self.problem.max_workspace is not None or not plain:
+            if make is None or self.borrowed or not self._plain:
                 kept[workers] = False
             else:
                 shapes = self.x_shape, self.out_shape

@@ -34,6 +34,16 @@ def canonical_axes(ndim: int, spec: ConvSpec) -> tuple[int, ...]:
     return (*lead, *[-1] * (3 - spec.ndim), *axes)
 
 
+def canonical_weight_axes(ndim: int, spatial: int) -> tuple[int, ...]:
+    """Which axis of weights with ``ndim`` axes is oc, ic / g, kd, kh and kw; -1 where they have none.
+
+    >>> canonical_weight_axes(2, 2)
+    (-1, -1, -1, 0, 1)
+    """
+    lead = (-1, -1) if ndim == spatial else (0, 1)
+    return (*lead, *[-1] * (3 - spatial), *range(ndim - spatial, ndim))
+
+
 def canonical_weights(w: np.ndarray, ndim: int) -> np.ndarray:
     """A view with the axes (oc, ic / g, kd, kh, kw), whatever the rank of ``w``."""
     w = w[None, None] if w.ndim == ndim else w

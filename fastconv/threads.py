@@ -58,7 +58,8 @@ def get_num_threads() -> int:
 
 def worth_sharing(spec: ConvSpec) -> bool:
     """Whether a layer takes so long that a second thread is worth starting."""
-    return spec.flops + tuning.PARALLEL_BYTE * spec.bytes >= tuning.PARALLEL_FLOPS
+    flops, least = spec.flops, tuning.PARALLEL_FLOPS
+    return flops >= least or flops + tuning.PARALLEL_BYTE * spec.bytes >= least
 
 
 def set_num_threads(n: int) -> None:

@@ -103,6 +103,9 @@ WINOGRAD_BYTES, WINOGRAD_TILES = 3 * 2**19, 56
 NUMBA_SINGLE_CHANNELS = 4
 """Up to so many channels numba's micro-kernel takes (tap, channel) pairs as taps. Not swept yet."""
 
+KNOWN_CALLS = 512
+"""Single calls whose geometry is kept for the next one with arrays of the same shapes. A bound, not a speed."""
+
 PARALLEL_FLOPS, PARALLEL_BYTE = 2_000_000, 8
 """FLOPs below which one thread does all: a fork-join takes 2-5 us (docs/performance.md), the time of 0.4-1 MFLOP; and
 how many a byte of x, w and out counts for, whose time it takes where few products go over it. zen4-2, 2026-11:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import registry, threads, tuning
+from fastconv import api, registry, threads, tuning
 from fastconv.errors import UnsupportedConv
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "8")  # read when Numba is imported; the tests go up to 8
@@ -66,6 +66,7 @@ def isa(request):
         pytest.skip(f"this processor has no {request.param}")
     before = compiled.isa()
     compiled.set_isa(request.param)
+    api._known.clear()
     yield request.param
     compiled.set_isa(before)
 

@@ -38,15 +38,14 @@ def make_layer(
     )  # fmt: skip
 
 
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
-Axes = tuple[tuple[int, ...], tuple[int, ...]]
+Shapes = tuple[tuple[int, ...], ...]
+Axes = tuple[tuple[int, ...], ...]
 
 
 def bound(
     layer: _compiled.Layer, state: Weights, problem: Problem, shapes: Shapes, axes: Axes, dense: bool, threads: int
 ) -> _compiled.Bound:  # fmt: skip
-    """A layer with its weights for x and out of one shape; ``dense``: it may read x where it lies."""
-    assert state.packed is not None
+    """A layer with its weights, if there are any, for arrays of one shape; ``dense``: it may read x where it lies."""
     dtype = np.dtype(problem.spec.dtype)
     return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, state.finite, dtype, dense, threads)
 

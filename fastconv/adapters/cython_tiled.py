@@ -72,6 +72,15 @@ def run(
     layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, in_place, threads)
 
 
+def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:
+    """The same for single calls, each with weights of its own."""
+    threads = workers(problem.spec, threads)
+    layer = _layer(problem.spec, problem.epilogue, _compiled.isa(), threads, True)
+    return bound(
+        layer, Weights(layer.isa, None, None, None, False), problem, shapes, axes, lower(problem.spec).dense, threads
+    )
+
+
 def quick(
     state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int
 ) -> _compiled.Bound:  # fmt: skip

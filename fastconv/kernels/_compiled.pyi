@@ -20,6 +20,7 @@ def has_windows(isa: str, taps: int, stride: int) -> bool: ...
 def fma_peak(threads: int = 1, milliseconds: float = 10.0, itemsize: int = 4) -> float: ...
 
 class Layer:
+    isa: str
     kernel_name: str
     scratch_bytes: int
     def __init__(
@@ -57,9 +58,9 @@ class Bound:
     def __init__(
         self,
         layer: Layer,
-        shapes: tuple[tuple[int, ...], tuple[int, ...]],
-        axes: tuple[tuple[int, ...], tuple[int, ...]],
-        packed: np.ndarray,
+        shapes: tuple[tuple[int, ...], ...],
+        axes: tuple[tuple[int, ...], ...],
+        packed: np.ndarray | None,
         weights: np.ndarray | None,
         bias: np.ndarray | None,
         finite: bool,
@@ -67,4 +68,4 @@ class Bound:
         dense: bool,
         threads: int,
     ) -> None: ...
-    def __call__(self, x: object, out: object) -> bool: ...
+    def __call__(self, x: object, out: object, w: object = None, bias: object = None) -> bool: ...

@@ -249,12 +249,13 @@ cdef class Layer:
     cdef task_fn task
     cdef list kept
     cdef int name_id
-    cdef readonly str kernel_name
+    cdef readonly str isa, kernel_name
     cdef readonly int64_t scratch_bytes
 
     def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, bint borrowed,
                  activation, double parameter, winograd=None):
         cdef int algorithm = KINDS.index(kind)
+        self.isa = isa
         self.found = _find(isa)
         self.kept = []
         memset(&self.conv, 0, sizeof(fc_conv))
@@ -340,19 +341,20 @@ cdef class Layer:
 
 
 cdef class Bound:
-    """A layer with its packed weights, for arrays of one shape: the quick way of a plan that is called often.
+    """A layer for arrays of one shape: the quick way of a plan, or of a single call, that comes often.
 
     ``shapes`` and ``axes`` are those of x and out: the axes (n, c, d, h, w) as numbers of the array's own, -1 where it
-    has none. Calling it convolves and returns True; or does nothing and returns False, when the arrays are anything
-    but plain: other shapes or dtypes, misaligned, overlapping, no NumPy arrays, or an ``out`` with gaps.
+    has none. With ``packed`` weights those are used; else those of w and, or None, bias follow, and each call brings its
+    own. Calling it convolves and returns True; or does nothing and returns False, when the arrays are anything but
+    plain: other shapes or dtypes, misaligned, overlapping, no NumPy arrays, an ``out`` or a bias with gaps.
     """
 
     cdef fc_conv conv
     cdef Layer layer
     cdef tuple kept
-    cdef int threads, dims[2]
-    cdef int axis[2][5]
-    cdef Py_ssize_t shape[2][5]
+    cdef int threads, dims[4]
+    cdef int axis[4][5]
+    cdef Py_ssize_t shape[4][5]
     cdef int64_t item
     cdef bint dense
     cdef char format
@@ -365,20 +367,23 @@ cdef class Bound:
         self.out_shape, self.dtype, self.item = shapes[1], dtype, dtype.itemsize
         self.format = ord(dtype.char)
         self.conv = layer.conv
-        for i in range(2):
+        for i in range(len(shapes)):
+            if shapes[i] is None:
+                continue
             self.dims[i] = len(shapes[i])
             for k in range(5):
                 self.axis[i][k] = axes[i][k]
             for k in range(self.dims[i]):
                 self.shape[i][k] = shapes[i][k]
-        self.conv.packed = _address(packed)
+        if packed is not None:
+            self.conv.packed = _address(packed)
         self.conv.finite = finite
         if weights is not None:
             self.conv.weights = _strided(weights, self.conv.weight_stride)
         if bias is not None:
             self.conv.bias = _address(bias)
 
-    def __call__(self, x, out):
+    def __call__(self, x, out, w=None, bias=None):
         cdef fc_conv conv = self.conv
         cdef char *ends[4]
         if not self._take(x, 0, False, conv.x_stride, ends) or not self._take(out, 1, True, conv.out_stride, ends + 2):
@@ -386,9 +391,27 @@ cdef class Bound:
         if ends[0] < ends[3] and ends[2] < ends[1]:
             return False
         conv.x, conv.out = ends[0], ends[2]
+        if conv.packed == NULL and not self._take_weights(&conv, w, bias, ends + 2):
+            return False
         conv.in_place = self.dense and conv.x_stride[4] == self.item
         self.layer._run(&conv, self.threads)
         return True
+
+    cdef bint _take_weights(self, fc_conv *conv, w, bias, char **out) except -1:
+        """The caller's own, for this call; False if they are not plain, or lie where the result goes."""
+        cdef char *ends[2]
+        cdef int64_t strides[5]
+        if self.layer.isa != _isa or (bias is None) != (self.dims[3] == 0):
+            return False
+        if not self._take(w, 2, False, conv.weight_stride, ends) or (ends[0] < out[1] and out[0] < ends[1]):
+            return False
+        conv.weights = ends[0]
+        if bias is None:
+            return True
+        if not self._take(bias, 3, False, strides, ends) or (ends[0] < out[1] and out[0] < ends[1]):
+            return False
+        conv.bias = ends[0]
+        return strides[0] == self.item
 
     cdef bint _take(self, array, int which, bint write, int64_t *strides, char **ends) except -1:
         """Canonical strides, first byte and the one behind the last; False if the array is not plain."""
