@@ -16,6 +16,7 @@ import pytest
 from oracle import assert_close, reference
 
 import fastconv
+from fastconv import api
 
 KERNELS = Path(__file__).parent.parent / "fastconv" / "kernels"
 DRIVER = Path(__file__).parent / "kernels_driver.c"
@@ -143,6 +144,7 @@ def emulated(request, programs, monkeypatch):
     monkeypatch.setattr(EmulatedLayer, "command", command)
     monkeypatch.setattr(EmulatedLayer, "ran", [])
     monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", EmulatedLayer)
+    api._known.clear()
     width = 16 if request.param in ("aarch64", "baseline") else X86[request.param][0]
     monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
     monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)
@@ -151,6 +153,7 @@ def emulated(request, programs, monkeypatch):
 
     for module in (cython_tiled, winograd):
         monkeypatch.setattr(module, "quick", None)
+        monkeypatch.setattr(module, "again", None, raising=False)
         module._layer.cache_clear()
     yield EmulatedLayer.ran
     for module in (cython_tiled, winograd):
@@ -168,6 +171,11 @@ PROBLEMS = [
     ("cython", (1, 3, 21, 19), (9, 3, 7, 7), {"padding": 3, "stride": 2, "activation": "silu"}),
     ("cython", (1, 6, 12, 40), (6, 1, 3, 3), {"padding": 2, "dilation": 2, "groups": 6, "activation": "hardswish"}),
     ("cython", (1, 4, 13, 9), (4, 2, 2, 4), {"groups": 2, "stride": (3, 2), "padding_mode": "reflect", "padding": 1}),
+    ("cython", (1, 5, 9, 21), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
+    ("cython", (1, 3, 9, 7), (3, 1, 5, 5), {"padding": 2, "groups": 3, "stride": 2}),
+    ("cython", (1, 5, 9, 4), (5, 1, 3, 3), {"padding": 1, "groups": 5, "activation": "relu"}),
+    ("cython", (1, 3, 8, 2), (6, 1, 7, 7), {"padding": 3, "groups": 3}),
+    ("cython", (2, 1, 9, 30), (9, 1, 3, 3), {"activation": "silu"}),
     ("winograd", (2, 9, 13, 14), (11, 9, 3, 3), {"padding": 1, "activation": "gelu"}),
     ("winograd", (1, 66, 6, 2), (5, 66, 3, 3), {"padding": 1}),
     ("winograd", (3, 20, 5, 19), (9, 20, 1, 3), {"padding": 1}),

@@ -56,9 +56,10 @@ def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dt
             if wide + sum(padding) < taps:
                 continue
             groups = int(rng.integers(1, 4))  # two of narrow images share a vector
+            times = int(rng.choice([1, 2, 5, 9, 33, 50]))  # packed weights come in blocks of so many lanes as there are
             x = rng.standard_normal((1, groups, int(rng.integers(1, 18)) + taps, wide)).astype(dtype)
-            w = rng.standard_normal((2 * groups, 1, taps, taps)).astype(dtype)
-            bias = rng.standard_normal(2 * groups).astype(dtype)
+            w = rng.standard_normal((times * groups, 1, taps, taps)).astype(dtype)
+            bias = rng.standard_normal(times * groups).astype(dtype)
             options = {"stride": stride, "padding": ((1, 2), padding), "groups": groups}
             expected = fastconv.conv2d(_packed(x), w, bias, backend="cython", **options)
             assert_close(expected, reference(x, w, bias, **options), 1e-4 if dtype == "float32" else 1e-12)
@@ -66,6 +67,7 @@ def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dt
             for copy in fenced(x):
                 np.testing.assert_array_equal(fastconv.conv2d(copy, w, bias, backend="cython", **options), expected)
                 np.testing.assert_array_equal(plan(copy, threads=2), expected)
+            np.testing.assert_array_equal(plan(_packed(x)), expected)
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu", "relu6"])

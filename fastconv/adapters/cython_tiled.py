@@ -75,9 +75,10 @@ def run(
 def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:
     """The same for single calls, each with weights of its own."""
     threads = workers(problem.spec, threads)
-    layer = _layer(problem.spec, problem.epilogue, _compiled.isa(), threads, True)
+    isa = _compiled.isa()
+    layer = _layer(problem.spec, problem.epilogue, isa, threads, True)
     return bound(
-        layer, Weights(layer.isa, None, None, None, False), problem, shapes, axes, lower(problem.spec).dense, threads
+        layer, Weights(isa, None, None, None, False), problem, shapes, axes, lower(problem.spec).dense, threads
     )
 
 

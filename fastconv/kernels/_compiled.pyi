@@ -20,7 +20,6 @@ def has_windows(isa: str, taps: int, stride: int) -> bool: ...
 def fma_peak(threads: int = 1, milliseconds: float = 10.0, itemsize: int = 4) -> float: ...
 
 class Layer:
-    isa: str
     kernel_name: str
     scratch_bytes: int
     def __init__(

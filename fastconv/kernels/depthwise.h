@@ -129,9 +129,23 @@ typedef struct {
     block b;
     steps s;
     const T *pixels; /* of the strip */
-    i64 width, next; /* of a row of pixels; from one output channel's weights to the next one's */
+    i64 width;       /* of a row of pixels */
+    i64 lanes;       /* packed weights: from one tap to the next, as the steps have it */
     group at;
 } channel_work;
+
+/* Where the weights of output channel o begin behind those of channel 0 of its group; the steps are made to fit the block
+ * of packed ones that it is in, whose last is narrower. */
+static inline i64 NAME(weights_of)(channel_work *k, step_start *starts, i64 o)
+{
+    const fc_conv *const p = k->p;
+    if (!p->packed) return o * (p->weight_stride[0] / (i64)sizeof(T));
+    const i64 first = p->ocg > p->lanes ? o / p->lanes * p->lanes : 0;
+    const i64 lanes = least(p->lanes, round_up(p->ocg, p->lane_unit) - first);
+    for (i64 t = 0; lanes != k->lanes && t < k->s.taps; t++) starts[t].a = t * lanes;
+    k->lanes = lanes;
+    return first * k->s.taps + o - first;
+}
 
 static group NAME(first_group)(const fc_conv *p, const block *b)
 {
@@ -150,13 +164,13 @@ static inline group NAME(group_behind)(const fc_conv *p, group at, i64 count)
                    at.residual ? at.residual + count * p->ocg * p->residual_stride[1] : NULL};
 }
 
-/* `high` rows of `length` pixels, in nv vectors, of output channel o. */
-static void NAME(multiply_rows)(const channel_work *k, i64 o, i64 y, i64 x, i64 high, i64 nv, i64 length)
+/* `high` rows of `length` pixels, in nv vectors, of output channel o with the weights at `a`. */
+static void NAME(multiply_rows)(const channel_work *k, const T *a, i64 o, i64 y, i64 x, i64 high, i64 nv, i64 length)
 {
     const fc_conv *const p = k->p;
     const i64 *const step = p->out_stride, *const add = p->residual_stride, channel = k->at.g * p->ocg + o;
     const rows_fn rows = NAME(rows_of)[high][nv];
-    const T *const a = k->at.weights + o * k->next, *const pixels = k->pixels + y * k->width + x;
+    const T *const pixels = k->pixels + y * k->width + x;
     char *const out = k->at.out + o * step[1] + y * step[3] + x * step[4];
     if (step[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
         const T shift = p->bias ? ((const T *)p->bias)[channel] : -(T)0; /* -0 changes no bit */
@@ -171,14 +185,14 @@ static void NAME(multiply_rows)(const channel_work *k, i64 o, i64 y, i64 x, i64 
                     k->at.residual ? k->at.residual + o * add[1] + (y + r) * add[3] + x * add[4] : NULL, add[4]);
 }
 
-static inline output_channel NAME(output_of)(const fc_conv *p, const group *at, i64 o, i64 next)
+static inline output_channel NAME(output_of)(const fc_conv *p, const group *at, i64 o, i64 weights)
 {
-    return (output_channel){at->weights + o * next, at->g * p->ocg + o, at->out + o * p->out_stride[1],
+    return (output_channel){at->weights + weights, at->g * p->ocg + o, at->out + o * p->out_stride[1],
                             at->residual ? at->residual + o * p->residual_stride[1] : NULL};
 }
 
 /* Groups up to `end`, from windows that are read where they lie. */
-static void NAME(convolve_in_place)(window_fn windows, const channel_work *k, T *scratch, i64 end)
+static void NAME(convolve_in_place)(window_fn windows, channel_work *k, step_start *starts, T *scratch, i64 end)
 {
     const fc_conv *const p = k->p;
     const window_work window = NAME(place_windows)(p, &k->b, scratch);
@@ -189,7 +203,8 @@ static void NAME(convolve_in_place)(window_fn windows, const channel_work *k, T 
         /* The last channel of an odd number goes beside itself. */
         const group beside = at.g + together <= end ? NAME(group_behind)(p, at, together - 1) : at;
         for (i64 o = k->b.o0; o < k->b.o1; o++) {
-            const output_channel to[2] = {NAME(output_of)(p, &at, o, k->next), NAME(output_of)(p, &beside, o, k->next)};
+            const i64 weights = NAME(weights_of)(k, starts, o);
+            const output_channel to[2] = {NAME(output_of)(p, &at, o, weights), NAME(output_of)(p, &beside, o, weights)};
             if (narrow.kernel)
                 NAME(convolve_narrow)(narrow, p, &rows, &k->s, at.x, beside.x, to);
             else
@@ -211,13 +226,12 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     k.s = (steps){.start = starts};
     k.pixels = strip;
     k.width = k.b.cols + p->w.reach;
-    k.next = p->packed ? 1 : p->weight_stride[0] / (i64)sizeof(T);
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
-    for (i64 t = 0; p->packed && t < k.s.taps; t++) starts[t].a *= round_up(p->ocg, p->lane_unit);
+    k.lanes = 1;
 
     const window_fn windows = NAME(window_for)(p);
     if (windows) {
-        NAME(convolve_in_place)(windows, &k, strip, end);
+        NAME(convolve_in_place)(windows, &k, starts, strip, end);
         return;
     }
     const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;
@@ -230,14 +244,16 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
             NAME(copy_rows)(strip, p, k.at.x, rows, copies);
         else
             NAME(pack_strip)(strip, p, k.at.x, 1, &k.b, MOST_VECTORS * VL);
-        for (i64 o = k.b.o0; o < k.b.o1; o++)
+        for (i64 o = k.b.o0; o < k.b.o1; o++) {
+            const T *const a = k.at.weights + NAME(weights_of)(&k, starts, o);
             for (i64 i = 0; i < panels; i++) {
                 const i64 from = vectors * i / panels, nv = vectors * (i + 1) / panels - from, column = from * VL;
                 const i64 length = least(nv * VL, k.b.cols - column);
                 for (i64 y = 0, high; y < k.b.rows; y += high) {
                     for (high = 4; high > k.b.rows - y || !NAME(rows_of)[high][nv]; high /= 2) continue;
-                    NAME(multiply_rows)(&k, o, y, column, high, nv, length);
+                    NAME(multiply_rows)(&k, a, o, y, column, high, nv, length);
                 }
             }
+        }
     }
 }

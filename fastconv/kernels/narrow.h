@@ -67,7 +67,8 @@ typedef struct {
                     if (i - r * (S) >= 0 && i - r * (S) < (K)) IN_REGISTER(acc[r]);                             \
             }                                                                                                   \
             const i64 length = k->length, left = k->rows - y;                                                   \
-            _Pragma("GCC unroll 8") for (int r = 0; r < (R) && r < left; r++) {                                 \
+            _Pragma("GCC unroll 8") for (int r = 0; r < (R); r++) {                                             \
+                if (r >= left) continue;                                                                        \
                 vec v = acc[r] + bias;                                                                          \
                 if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                               \
                 NAME(store_lanes)((T *)(to + (y + r) * to_row), v, length);                            \
