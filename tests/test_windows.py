@@ -70,6 +70,17 @@ def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dt
             np.testing.assert_array_equal(plan(_packed(x)), expected)
 
 
+@pytest.mark.parametrize("wide", [5, 14, 40])
+def test_rows_and_slices_may_lie_backwards(isa, rng, wide):
+    x, w = rng.standard_normal((1, 3, 4, 9, wide)), rng.standard_normal((3, 1, 1, 3, 3))
+    for flipped in (x[:, :, ::-1], x[:, :, :, ::-1], x[:, :, ::-1, ::-1]):
+        found = fastconv.conv3d(flipped, w, padding=(0, 1, 1), groups=3, backend="cython")
+        assert_close(found, reference(flipped, w, padding=(0, 1, 1), groups=3), 1e-12)
+    image, kernel = x[:, :, 0, ::-1], w[:, :, 0]
+    plan = fastconv.plan(kernel, image.shape, padding=1, groups=3, backend="cython")
+    assert_close(plan(image), reference(image, kernel, padding=1, groups=3), 1e-12)
+
+
 @pytest.mark.parametrize("activation", ["relu", "silu", "relu6"])
 @pytest.mark.parametrize("taps,stride", [(3, 1), (5, 2)])
 @pytest.mark.parametrize("wide", [7, 13, 150])

@@ -197,7 +197,8 @@ static void NAME(convolve_in_place)(window_fn windows, channel_work *k, step_sta
     const fc_conv *const p = k->p;
     const window_work window = NAME(place_windows)(p, &k->b, scratch);
     const narrow_way narrow = NAME(narrow_for)(p, window.width);
-    const narrow_work rows = NAME(place_narrow)(p, &window, narrow.channels);
+    narrow_work rows;
+    if (narrow.kernel) rows = NAME(place_narrow)(p, &window, narrow.channels);
     const i64 together = narrow.kernel ? narrow.channels : 1;
     for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, together)) {
         /* The last channel of an odd number goes beside itself. */

@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) vec NAME(lower_halves)(vec a, vec b
 /* One or two channels whose outputs share a vector. */
 #define narrow_work NAME(narrow_work)
 typedef struct {
-    const i64 *offset; /* [rows of x and more], in bytes; -1: a row of the padding, or of no window */
+    const i64 *offset; /* [rows of x and more], in bytes; or NO_ROW */
     i64 rows, length;  /* of outputs */
     lanes_inside loaded[2], tap[MOST_WINDOW]; /* lanes of the vectors that are loaded; lanes for which a tap reads x */
 } narrow_work;
@@ -48,11 +48,11 @@ typedef struct {
             vec acc[R];                                                                                         \
             _Pragma("GCC unroll 8") for (int r = 0; r < (R); r++) acc[r] = (vec){0};                            \
             _Pragma("GCC unroll 20") for (int i = 0; i < INPUTS; i++) {                                         \
-                const i64 offset = k->offset[y * (S) + i], at = offset < 0 ? 0 : offset;                        \
+                const i64 offset = k->offset[y * (S) + i], at = offset == NO_ROW ? 0 : offset;                        \
                 const T *const next = (const T *)((P) == 2 ? beside + at : x + at) + ((P) == 2 ? 0 : VL);       \
                 const lanes_inside nothing = {0};                                                               \
-                vec first = NAME(load_inside)((const T *)(x + at), offset < 0 ? nothing : k->loaded[0]), second = first; \
-                if ((S) == 2 || (P) == 2) second = NAME(load_inside)(next, offset < 0 ? nothing : k->loaded[1]); \
+                vec first = NAME(load_inside)((const T *)(x + at), offset == NO_ROW ? nothing : k->loaded[0]), second = first; \
+                if ((S) == 2 || (P) == 2) second = NAME(load_inside)(next, offset == NO_ROW ? nothing : k->loaded[1]); \
                 vec phase[2] = {first, second};                                                                 \
                 if ((S) == 2) phase[0] = NAME(even_lanes)(first, second), phase[1] = NAME(odd_lanes)(first, second); \
                 else if ((P) == 2) phase[0] = NAME(lower_halves)(first, second);                                \

@@ -48,9 +48,8 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 /* Where an output channel's windows lie in x, and where its outputs go. */
 #define window_work NAME(window_work)
 typedef struct {
-    const i64 *offset; /* [rows of x and more] of the first column that is read, in bytes; -1: a row of the padding, or of
-                          no window */
-    const T *zeros;    /* such a row */
+    const i64 *offset; /* [rows of x and more] of the first column that is read, in bytes; or NO_ROW */
+    const T *zeros;    /* what is read for NO_ROW */
     i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
     i64 rows, length;  /* of outputs */
 } window_work;
@@ -119,7 +118,7 @@ typedef struct {
             T *to[WINDOW_ROWS]; /* what lies behind the last row is written before it, to its place */          \
             for (i64 i = 0; i < INPUTS; i++) {                                                                  \
                 const i64 offset = k->offset[y * (S) + i];                                                      \
-                row[i] = offset < 0 ? k->zeros : (const T *)(channel + offset);                                    \
+                row[i] = offset == NO_ROW ? k->zeros : (const T *)(channel + offset);                                    \
             }                                                                                                   \
             for (i64 r = 0; r < WINDOW_ROWS; r++) to[r] = (T *)(out + least(y + r, k->rows - 1) * to_row); \
             i64 x = 0;                                                                                          \
@@ -179,7 +178,7 @@ static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scra
     i64 *const offset = (i64 *)((char *)scratch + round_up((p->cols * w->stride + w->taps) * (i64)sizeof(T), 64));
     for (i64 i = 0; i < NAME(rows_reached)(p, b->rows); i++) {
         const i64 row = i <= (b->rows - 1) * h->stride + h->taps - 1 ? h->source[b->y0 * h->stride + i] : -1;
-        offset[i] = row < 0 || depth < 0 ? -1 : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
+        offset[i] = row < 0 || depth < 0 ? NO_ROW : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
     for (i64 i = 0; i < width; i++) scratch[i] = 0;
     return (window_work){.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
