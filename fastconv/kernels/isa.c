@@ -83,11 +83,12 @@ enum { MOST_DEPTHWISE = 12 };
 #else
 #define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) /* 7x7 on AVX2: 31 % of the peak, 40 from packed rows */
 #endif
+#define NO_ROW INT64_MIN /* an offset: of a row of the padding, or of no window; others may have any sign */
 enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
-enum { LEAVES = 2, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
+enum { LEAVES = 3, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWER = 2 * UPPER };
 
 enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 

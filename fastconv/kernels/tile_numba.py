@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from fastconv.kernels.micro_numba import added, fused, keep_rolled, phi_from
 from fastconv.kernels.vector_ir import BYTES, INT, element_at, element_bytes, element_of, splat, touch
 
-LEAVES = 2
+LEAVES = 3
 """Most columns that a part leaves out at one end of a tile."""
 
 STEP_BYTES = 24

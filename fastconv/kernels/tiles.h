@@ -22,8 +22,10 @@
     case (PART): STEPS(R, Q, NV, COL, ROW0, ROW1, 0, Q) break;                                 \
     case (PART) + LEFT: STEPS(R, Q, NV, COL, ROW0, ROW1, 1, Q) break;                          \
     case (PART) + LEFT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 2, Q) break;                      \
+    case (PART) + LEFT + 2: STEPS(R, Q, NV, COL, ROW0, ROW1, 3, Q) break;                      \
     case (PART) + RIGHT: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 1) break;                   \
-    case (PART) + RIGHT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 2) break;
+    case (PART) + RIGHT + 1: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 2) break;               \
+    case (PART) + RIGHT + 2: STEPS(R, Q, NV, COL, ROW0, ROW1, 0, (Q) - 3) break;
 
 #define START_SUMS(R, Q, NV)                                                                                   \
     vec acc[(R) * (Q)][NV];                                                                                    \
