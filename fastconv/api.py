@@ -259,12 +259,13 @@ def _once(
         result = new_result(known.out_shape, known.dtype) if out is None else out
         if known(x, result, w, bias):
             return result
-    plan = _call(ndim, x, w, bias, *options).plan(borrow=True, threads=threads)
-    result = plan(x, out, residual, threads)
+    call = _call(ndim, x, w, bias, *options)
+    planned = call.plan(borrow=True, threads=threads)
+    result = planned(x, out, residual, threads)
     if key is not None and key not in _known:
         if len(_known) >= tuning.KNOWN_CALLS:
             _known.clear()
-        _known[key] = plan.again(w, workers)
+        _known[key] = planning.again(planned, call.backend, w, workers)
     return result
 
 

@@ -169,26 +169,6 @@ class Plan:
             module.run(self.state, self.problem, (canonical(x, spec),), out5, residual=residual5, threads=threads,
                        scratch=arena)  # fmt: skip
 
-    def again(self, w: np.ndarray, workers: int) -> Any:
-        """What the backend has for the next single call with plain arrays of the same shapes: takes x, out, w and bias.
-
-        None where there is no such way, or the backend was chosen for what the weights are, or reads a copy of them.
-        """
-        make, spec, same = getattr(self._module, "again", None), self.spec, canonical_weights(w, self.spec.ndim)
-        read = dict(self.borrowed).get("w")
-        if make is None or not self._plain or preference(spec, once=True)[0] != self.backend or read is None:
-            return None
-        steps = [[step for step, size in zip(v.strides, v.shape, strict=True) if size > 1] for v in (read, same)]
-        if (read.ctypes.data, steps[0], read.dtype) != (same.ctypes.data, steps[1], same.dtype):
-            return None
-        shapes = [self.x_shape, self.out_shape, w.shape]
-        axes = [canonical_axes(len(shape), spec) for shape in shapes[:2]]
-        axes.append(canonical_weight_axes(w.ndim, spec.ndim))
-        if self.bias is not None:
-            shapes.append(self.bias.shape)
-            axes.append((0, -1, -1, -1, -1))
-        return make(self.problem, tuple(shapes), tuple(axes), workers)
-
     @property
     def _plain(self) -> bool:
         """Whether there may be a way without the checks that others need."""
@@ -366,6 +346,30 @@ def choose(request: Request, backend: str, constants: Constants, borrow: bool) -
     spec, row = request.spec, decide(request, backend, once=borrow)
     problem = Problem(spec, request.epilogue, row.algorithm, request.max_workspace)
     return problem, row.backend, registry.find(row.backend).load(spec.op).prepare(spec, constants, borrow)
+
+
+def again(plan: Plan, wanted: str, w: np.ndarray, workers: int) -> Any:
+    """What the backend has for the next single call with plain arrays of the same shapes: takes x, out, w and bias.
+
+    ``plan`` is that of a single call with weights ``w``, which wanted a backend or 'auto'. None where there is no such
+    way, or the backend was chosen for what the weights are, or reads a copy of them.
+    """
+    make, spec = getattr(plan._module, "again", None), plan.spec
+    read, same = dict(plan.borrowed).get("w"), canonical_weights(w, spec.ndim)
+    if make is None or not plan._plain or read is None:
+        return None
+    if wanted == "auto" and preference(spec, once=True)[0] != plan.backend:
+        return None
+    steps = [[step for step, size in zip(v.strides, v.shape, strict=True) if size > 1] for v in (read, same)]
+    if (read.ctypes.data, steps[0], read.dtype) != (same.ctypes.data, steps[1], same.dtype):
+        return None
+    shapes = [plan.x_shape, plan.out_shape, w.shape]
+    axes = [canonical_axes(len(shape), spec) for shape in shapes[:2]]
+    axes.append(canonical_weight_axes(w.ndim, spec.ndim))
+    if plan.bias is not None:
+        shapes.append(plan.bias.shape)
+        axes.append((0, -1, -1, -1, -1))
+    return make(plan.problem, tuple(shapes), tuple(axes), workers)
 
 
 def _check_workspace(module: Any, backend: str, problem: Problem, threads: int) -> None:

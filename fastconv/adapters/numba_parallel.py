@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Bound:
     fields: int
     scratch_bytes: int
     threads: int
-    kept: tuple[object, ...]
+    kept: tuple[Any, ...]
 
     def run(self, x: int, out: int, residual: int, scratch: Arena) -> None:
         buffer = scratch.take(self.scratch_bytes)
@@ -66,18 +67,55 @@ class Quick:
     out_shape: Ints
     dtype: np.dtype
 
-    def __call__(self, x: object, out: object) -> bool:
-        if type(x) is not np.ndarray or type(out) is not np.ndarray or x.shape != self.x_shape:
-            return False
-        if out.shape != self.out_shape or x.dtype != self.dtype or out.dtype != self.dtype:
-            return False
-        if not (out.flags.carray and x.flags.c_contiguous and x.flags.aligned):
-            return False
-        source, target = x.__array_interface__["data"][0], out.__array_interface__["data"][0]
-        if source < target + out.nbytes and target < source + x.nbytes:
-            return False
-        self.bound.run(source, target, 0, arena)
-        return True
+    def __call__(self, x: Any, out: Any) -> bool:
+        found = _addresses(out, self.out_shape, [(x, self.x_shape)], self.dtype)
+        if found:
+            self.bound.run(found[1], found[0], 0, arena)
+        return found is not None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Again:
+    """The same for single calls, each with weights and bias of its own; ``bias_shape`` None: there is none."""
+
+    bound: Bound
+    job: np.ndarray
+    x_shape: Ints
+    out_shape: Ints
+    w_shape: Ints
+    bias_shape: Ints | None
+    dtype: np.dtype
+
+    def __call__(self, x: Any, out: Any, w: Any, bias: Any) -> bool:
+        given = [(x, self.x_shape), (w, self.w_shape)]
+        if self.bias_shape is not None:
+            given.append((bias, self.bias_shape))
+        found = _addresses(out, self.out_shape, given, self.dtype)
+        if found:
+            target, source, weights, *shift = found
+            job, bound = self.job.copy(), self.bound
+            job[shifted_numba.WEIGHTS] = weights
+            job[shifted_numba.BIAS] = shift[0] if shift else 0
+            start = job.__array_interface__["data"][0]
+            own = Bound(bound.tasks, start, bound.fields, bound.scratch_bytes, bound.threads, (job,))
+            own.run(source, target, 0, arena)
+        return found is not None
+
+
+def _addresses(out: Any, out_shape: Ints, given: list[tuple[Any, Ints]], dtype: np.dtype) -> list[int] | None:
+    """Of ``out`` and the arrays given, if all have these shapes, contiguous and aligned, and ``out`` overlaps none."""
+    found: list[int] = []
+    for array, shape in ((out, out_shape), *given):
+        if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+            return None
+        flags = array.flags
+        if not (flags.c_contiguous and flags.aligned) or (array is out and not flags.writeable):
+            return None
+        start = array.__array_interface__["data"][0]  # quicker than ctypes.data
+        if found and start < found[0] + out.nbytes and found[0] < start + array.nbytes:
+            return None
+        found.append(start)
+    return found
 
 
 def algorithm(spec: ConvSpec) -> str:
@@ -145,6 +183,14 @@ def quick(
     x, out = (_contiguous(shape, order) for shape, order in zip(shapes, axes, strict=True))
     bound = _bind(state, problem, x, out, None, threads)
     return Quick(bound, shapes[0], shapes[1], np.dtype(problem.spec.dtype))
+
+
+def again(problem: Problem, shapes: tuple[Ints, ...], axes: tuple[Ints, ...], threads: int) -> Again:
+    x, out, w = (_contiguous(shape, order) for shape, order in zip(shapes[:3], axes[:3], strict=True))
+    none, bias_shape = np.empty(0, problem.spec.dtype), shapes[3] if len(shapes) > 3 else None
+    state = State(block_shape(problem.spec, borrow=True), none, w, None, False)
+    bound = _bind(state, problem, x, out, None, threads)
+    return Again(bound, bound.kept[0], shapes[0], shapes[1], shapes[2], bias_shape, none.dtype)
 
 
 def _bind(state: State, problem: Problem, x: Ints, out: Ints, residual: Ints | None, threads: int) -> Bound:

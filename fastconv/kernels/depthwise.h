@@ -1,9 +1,10 @@
 /* The shifted product of one input channel: rows of pixels in the lanes, one output channel at a time. For depthwise layers
  * and single filters. Included by isa.c once per element type T.
  *
- * Floors: two loads and two multiply-adds a cycle, so at most half of the peak with whole lines and less with the taps
- * between them; wide images are bound by the memory's bandwidth. What comes on top is packing: a load and a store for a
- * vector that 3x3 taps load nine times. */
+ * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector). For all others rows are
+ * packed: a load and a store for a vector that 3x3 taps load nine times. Floors there: two loads and two multiply-adds a
+ * cycle, so at most half of the peak with whole lines and less with the taps between them. Wide images are bound by the
+ * memory's bandwidth in either way. */
 
 #include "window.h"
 #include "narrow.h"

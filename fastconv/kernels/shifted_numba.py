@@ -65,7 +65,7 @@ table of (tiles, count), indexed by the sum of what ``*_kinds`` say of a task's 
 
 JOB = np.dtype([(name, np.float64 if name == "slope" else np.int64) for name in CALL + LAYER])
 
-COUNTER, SCRATCH, X, OUT, RES = map(CALL.index, ("counter", "scratch", "x", "out", "res"))
+COUNTER, SCRATCH, X, OUT, RES, BIAS, WEIGHTS = map(CALL.index, ("counter", "scratch", "x", "out", "res", "bias", "a"))
 
 ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hardswish", "silu", "gelu", "gelu_tanh")
 """The numbers by which a job names an activation: positions in this tuple."""
