@@ -16,6 +16,7 @@ from fastconv.planning import Explanation, Plan
 from fastconv.spec import ConvSpec, Epilogue
 from fastconv.threads import get_num_threads
 
+_SIMPLE = frozenset({int, bool, float, str, type(None)})
 _known: dict[
     tuple[Any, ...], Any
 ] = {}  # single calls that came before -> the quick way of the next, or None; clearable
@@ -252,8 +253,9 @@ def _once(
     """A single call; one that came before, with other arrays of the same shapes, is checked no more than they need."""
     key = known = None
     workers = get_num_threads() if threads is None else threads
-    if type(x) is type(w) is np.ndarray and residual is None:
-        key = ndim, x.shape, x.dtype, w.shape, bias is None, repr(options), repr(workers)
+    said = (*options, workers)
+    if type(x) is type(w) is np.ndarray and residual is None and all(map(_simple, said)):
+        key = ndim, x.shape, x.dtype, w.shape, bias is None, repr(said)  # as 1, 1.0 and True are equal
         known = _known.get(key)
     if known is not None:
         result = new_result(known.out_shape, known.dtype) if out is None else out
@@ -267,6 +269,12 @@ def _once(
             _known.clear()
         _known[key] = planning.again(planned, call.backend, w, workers)
     return result
+
+
+def _simple(value: Any) -> bool:
+    """Whether what `repr` says of it is all there is to it."""
+    kind = type(value)
+    return kind in _SIMPLE or (kind in (tuple, list) and all(map(_simple, value)))
 
 
 def _call(ndim: int, x: Array, w: Array, *options: Any) -> Call:

@@ -92,6 +92,38 @@ def test_a_call_that_is_wrong_is_refused_though_a_right_one_came_before(backend,
             fastconv.conv2d(x, *((shared, bias) if target is w else (w, shared)), 1, 1, backend=backend, out=inside)
 
 
+def test_options_are_told_apart_by_what_they_are(backend, rng):
+    class Liar(int):
+        def __repr__(self):
+            return "1"
+
+    class Slope:
+        def __init__(self, value):
+            self.value = value
+
+        def __float__(self):
+            return self.value
+
+        def __repr__(self):
+            return "slope"
+
+    x, w = rng.standard_normal((1, 4, 8, 8)), rng.standard_normal((4, 4, 3, 3))
+    for _ in range(2):
+        fastconv.conv2d(x, w, backend=backend, threads=1)
+    assert fastconv.conv2d(x, w, None, Liar(2), backend=backend, threads=1).shape == (1, 4, 3, 3)
+    with pytest.raises(ValueError, match="threads"):
+        fastconv.conv2d(x, w, backend=backend, threads=Liar(0))
+    stride = [1, 1]
+    for step in (1, 2):
+        stride[1] = step
+        assert fastconv.conv2d(x, w, None, stride, backend=backend).shape[3] == 6 // step
+    plain = fastconv.conv2d(x, w, backend=backend)
+    for kind in (Slope, np.array):
+        for number in (0.123456781, 0.123456784, 0.5):
+            leaky = fastconv.conv2d(x, w, backend=backend, activation=("leaky_relu", kind(number)))
+            np.testing.assert_array_equal(leaky, np.where(plain < 0, plain * number, plain))
+
+
 def test_arrays_that_are_not_plain_give_the_same_result(backend, rng):
     x, w, bias = rng.standard_normal((1, 4, 8, 8)), rng.standard_normal((4, 4, 3, 3)), rng.standard_normal(4)
     expected = [fastconv.conv2d(x, w, bias, 1, 1, backend=backend) for _ in range(2)][1]
