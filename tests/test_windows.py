@@ -51,7 +51,7 @@ def _packed(x):
 @pytest.mark.parametrize("taps,stride", [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
 def test_windows_give_the_bits_of_packed_rows(isa, rng, fenced, taps, stride, dtype):
     half = taps // 2
-    for wide in [*range(1, taps + 20), 31, 33, 48, 63, 64, 65, 97]:
+    for wide in [1, 2, taps - 1, taps, 7, 8, 9, 14, 15, 16, 17, 18, 30, 32, 33, 64, 65, 97]:  # around whole vectors
         for padding in [(0, 0), (half, half), (half, 0), (half, taps), (2, 0), (0, taps + 1)]:
             if wide + sum(padding) < taps:
                 continue
