@@ -17,9 +17,7 @@ from fastconv.spec import ConvSpec, Epilogue
 from fastconv.threads import get_num_threads
 
 _SIMPLE = frozenset({int, bool, float, str, type(None)})
-_known: dict[
-    tuple[Any, ...], Any
-] = {}  # single calls that came before -> the quick way of the next, or None; clearable
+_known: dict[tuple[Any, ...], Any] = {}  # single calls -> the quick way of the next one like it, or None; clearable
 
 
 def conv2d(

@@ -72,22 +72,17 @@ def run(
     layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, in_place, threads)
 
 
-def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:
-    """The same for single calls, each with weights of its own."""
-    threads = workers(problem.spec, threads)
-    isa = _compiled.isa()
-    layer = _layer(problem.spec, problem.epilogue, isa, threads, True)
-    return bound(
-        layer, Weights(isa, None, None, None, False), problem, shapes, axes, lower(problem.spec).dense, threads
-    )
-
-
 def quick(
     state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int
 ) -> _compiled.Bound:  # fmt: skip
     threads = workers(problem.spec, threads)
-    layer = _layer(problem.spec, problem.epilogue, state.isa, threads, False)
+    layer = _layer(problem.spec, problem.epilogue, state.isa, threads, state.packed is None)
     return bound(layer, state, problem, shapes, axes, lower(problem.spec).dense, threads)
+
+
+def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:
+    """The same for single calls, each with weights of its own."""
+    return quick(Weights(_compiled.isa(), None, None, None, False), problem, shapes, axes, threads)
 
 
 @lru_cache(maxsize=256)

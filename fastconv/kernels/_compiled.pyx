@@ -368,8 +368,6 @@ cdef class Bound:
         self.format = ord(dtype.char)
         self.conv = layer.conv
         for i in range(len(shapes)):
-            if shapes[i] is None:
-                continue
             self.dims[i] = len(shapes[i])
             for k in range(5):
                 self.axis[i][k] = axes[i][k]

@@ -26,7 +26,7 @@
     _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                               \
         _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) {                                        \
             vec v = acc[r][j] + by;                                                                   \
-            if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                         \
+            if (relu) v = RECTIFIED(v);                         \
             T *const at = (T *)(to + r * to_row) + j * VL;                                            \
             if (j < NV - 1 || last == VL)                                                             \
                 *(loose_vec *)at = v;                                                                 \
@@ -173,7 +173,7 @@ static void NAME(multiply_rows)(const channel_work *k, const T *a, i64 o, i64 y,
     const rows_fn rows = NAME(rows_of)[high][nv];
     const T *const pixels = k->pixels + y * k->width + x;
     char *const out = k->at.out + o * step[1] + y * step[3] + x * step[4];
-    if (step[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+    if (NAME(finished)(p)) {
         const T shift = p->bias ? ((const T *)p->bias)[channel] : -(T)0; /* -0 changes no bit */
         rows(a, pixels, k->width, &k->s, out, step[3], length - (nv - 1) * VL, shift, p->activation == FC_RELU);
         return;

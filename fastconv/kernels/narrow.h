@@ -70,7 +70,7 @@ typedef struct {
             _Pragma("GCC unroll 8") for (int r = 0; r < (R); r++) {                                             \
                 if (r >= left) continue;                                                                        \
                 vec v = acc[r] + bias;                                                                          \
-                if (relu) v = (vec)((lane_index)v & ~(lane_index)(v < (vec){0}));                               \
+                if (relu) v = RECTIFIED(v);                               \
                 NAME(store_lanes)((T *)(to + (y + r) * to_row), v, length);                            \
                 if ((P) == 2)                                                                                   \
                     NAME(store_lanes)((T *)(to_beside + (y + r) * to_row), NAME(shifted)(v, v, VL / 2), length); \
@@ -122,21 +122,16 @@ static narrow_way NAME(narrow_for)(const fc_conv *p, i64 width)
 /* What stays the same for all channels of a task whose windows are placed. */
 static narrow_work NAME(place_narrow)(const fc_conv *p, const window_work *windows, i64 channels)
 {
-    const i64 stride = p->w.stride, width = windows->width, part = channels == 2 ? VL / 2 : VL;
+    const i64 width = windows->width, part = channels == 2 ? VL / 2 : VL;
     narrow_work k = {.offset = windows->offset, .rows = windows->rows, .length = windows->length};
     k.loaded[0] = NAME(lanes_within)(0, width);
     k.loaded[1] = channels == 2 ? k.loaded[0] : NAME(lanes_within)(0, width > VL ? width - VL : 0);
+    reached taps[MOST_WINDOW];
+    NAME(reach)(&p->w, 0, p->w.out, 1, taps);
     for (i64 tap = 0; tap < p->w.taps; tap++) {
-        i64 lo = p->w.out, hi = 0; /* outputs for which the tap reads x */
-        for (i64 c = 0; c < p->w.out; c++) {
-            const i64 at = c * stride + tap - p->w.before;
-            if (at < 0 || at >= width) continue;
-            lo = least(lo, c);
-            hi = c + 1;
-        }
-        const i64 reached = hi > lo ? hi - lo : 0;
-        k.tap[tap] = NAME(lanes_within)(-lo, reached);
-        if (channels == 2) k.tap[tap] |= NAME(lanes_within)(-lo - part, reached);
+        const i64 first = taps[tap].first, count = taps[tap].end - first;
+        k.tap[tap] = NAME(lanes_within)(-first, count);
+        if (channels == 2) k.tap[tap] |= NAME(lanes_within)(-first - part, count);
     }
     return k;
 }
@@ -153,7 +148,7 @@ static void NAME(convolve_narrow)(narrow_way way, const fc_conv *p, const narrow
     const vec none = -(T)0 - (vec){0}; /* changes no bit */
     vec w[MOST_WINDOW * MOST_WINDOW];
     for (i64 t = 0; t < s->taps; t++) w[t] = NAME(side_by_side)(to[0].a[s->start[t].a], to[1].a[s->start[t].a]);
-    if (step[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+    if (NAME(finished)(p)) {
         way.kernel(k, x, beside, w, to[0].out, to[1].out, step[3],
                    bias ? NAME(side_by_side)(bias[to[0].number], bias[to[1].number]) : none, p->activation == FC_RELU);
         return;

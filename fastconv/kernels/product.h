@@ -9,6 +9,9 @@ typedef T loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T))
 #define lane_index NAME(lane_index)
 typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
 
+/* What is below 0 becomes 0; NaN stays. */
+#define RECTIFIED(V) ((vec)((lane_index)(V) & ~(lane_index)((V) < (vec){0})))
+
 #define EACH_SUM(MR, NV, WHAT)                                  \
     _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)        \
         _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) WHAT;
@@ -41,7 +44,7 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
     }                                                                                               \
     if (add) EACH_SUM(MR, NV, acc[i][j] += *(const loose_vec *)(c + i * c_row + j * VL))           \
     if (bias) EACH_SUM(MR, NV, acc[i][j] += bias[i] - (vec){0})                                     \
-    if (relu) EACH_SUM(MR, NV, acc[i][j] = (vec)((lane_index)acc[i][j] & ~(lane_index)(acc[i][j] < (vec){0}))) \
+    if (relu) EACH_SUM(MR, NV, acc[i][j] = RECTIFIED(acc[i][j])) \
     EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])
 
 #define PRODUCT(MR, NV)                                                                                      \

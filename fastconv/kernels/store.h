@@ -29,6 +29,12 @@ static T NAME(activate)(T v, int activation, T parameter)
     default: EACH OUT = NAME(activate)(OUT, activation, parameter);                   \
     }
 
+/* Whether kernels of one output channel may write its pixels to `out` themselves. */
+static inline int NAME(finished)(const fc_conv *p)
+{
+    return p->out_stride[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
+}
+
 /* One run of `length` sums of channel `o` to `out`, `step` bytes apart; `sums` NULL: they are in `out` already.
  * `first`: out holds nothing yet. `last`: all channels are summed, so the epilogue follows. */
 #define run_end NAME(run_end)
@@ -75,7 +81,7 @@ static void NAME(store_rows)(char *out, i64 out_step, const T *sums, i64 pitch, 
         T *const to = (T *)out;
 #define FINISH(V)                                                             \
         V += shift;                                                           \
-        if (relu) V = (vec)((lane_index)V & ~(lane_index)(V < (vec){0}));
+        if (relu) V = RECTIFIED(V);
         for (i64 i = 0; i < whole; i += VL) {
             vec v = *(const loose_vec *)(sums + i);
             if (add) v += *(const loose_vec *)(to + i);

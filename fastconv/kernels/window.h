@@ -36,7 +36,8 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 #endif
 }
 
-/* The loaded vector stays in a register: as an operand in memory it would be loaded again for each row. */
+/* The vector stays in a register: as an operand in memory it would be loaded again for each row. Volatile, so that rows are
+ * summed in their order; gcc moves all sums of a row to its last one, where each waits for the one before. */
 #if defined(__x86_64__)
 #define IN_REGISTER(V) __asm__ volatile("" : "+v"(V))
 #elif defined(__aarch64__)
@@ -91,7 +92,7 @@ typedef struct {
             }                                                                                                   \
         }                                                                                                       \
         EACH_SUM(WINDOW_ROWS, NV, acc[i][j] += bias)                                                            \
-        if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = (vec)((lane_index)acc[i][j] & ~(lane_index)(acc[i][j] < (vec){0}))) \
+        if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = RECTIFIED(acc[i][j])) \
         _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++)                                                  \
             if (length - x >= (n + 1) * VL) {                                                                   \
                 _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--) *(loose_vec *)(to[r] + x + n * VL) = acc[r][n]; \
@@ -161,10 +162,12 @@ static window_fn NAME(window_for)(const fc_conv *p)
 /* Rows of x that a task's windows reach, with those of a block of rows behind the last. */
 static i64 NAME(rows_reached)(const fc_conv *p, i64 rows) { return (rows + MOST_WINDOW_ROWS) * p->h.stride + p->h.taps; }
 
+static i64 NAME(zeros_bytes)(const fc_conv *p) { return round_up((p->cols * p->w.stride + p->w.taps) * (i64)sizeof(T), 64); }
+
 /* What place_windows takes of scratch. */
 static i64 NAME(window_bytes)(const fc_conv *p)
 {
-    return round_up((p->cols * p->w.stride + p->w.taps) * (i64)sizeof(T), 64) + NAME(rows_reached)(p, p->rows) * (i64)sizeof(i64);
+    return NAME(zeros_bytes)(p) + NAME(rows_reached)(p, p->rows) * (i64)sizeof(i64);
 }
 
 /* Where the task's windows lie, but for the channel. */
@@ -175,9 +178,9 @@ static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scra
     i64 behind = w->source_len; /* the padded position behind the image */
     while (behind && w->source[behind - 1] < 0) behind--;
     const i64 end = least(left + (b->cols - 1) * w->stride + w->taps, behind - w->before), width = end > first ? end - first : 0;
-    i64 *const offset = (i64 *)((char *)scratch + round_up((p->cols * w->stride + w->taps) * (i64)sizeof(T), 64));
+    i64 *const offset = (i64 *)((char *)scratch + NAME(zeros_bytes)(p));
     for (i64 i = 0; i < NAME(rows_reached)(p, b->rows); i++) {
-        const i64 row = i <= (b->rows - 1) * h->stride + h->taps - 1 ? h->source[b->y0 * h->stride + i] : -1;
+        const i64 row = i < (b->rows - 1) * h->stride + h->taps ? h->source[b->y0 * h->stride + i] : -1;
         offset[i] = row < 0 || depth < 0 ? NO_ROW : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
     for (i64 i = 0; i < width; i++) scratch[i] = 0;
@@ -199,7 +202,7 @@ static void NAME(convolve_windows)(window_fn windows, const fc_conv *p, const wi
 {
     const i64 *const step = p->out_stride, *const add = p->residual_stride;
     const T *const bias = p->bias;
-    if (step[4] == sizeof(T) && !o->residual && (p->activation == FC_NONE || p->activation == FC_RELU)) {
+    if (NAME(finished)(p)) {
         windows(k, x, o->a, s, o->out, step[3], bias ? bias[o->number] : -(T)0, p->activation == FC_RELU); /* -0 changes no bit */
         return;
     }
