@@ -83,8 +83,9 @@ static void NAME(peak)(void *flops, i64 task, int worker)
     (void)worker;
     double *const d = (double *)flops + task;
     const i64 rounds = (i64)*d;
-    vec acc[CHAINS], m, b;
-    for (int l = 0; l < VL; l++) m[l] = (T)0.5, b[l] = (T)1;
+    volatile T factor = (T)0.5, term = (T)1; /* unknown: a chain that starts at its fixed point, 2, would be left out */
+    const vec m = factor - (vec){0}, b = term - (vec){0};
+    vec acc[CHAINS];
     for (int i = 0; i < CHAINS; i++) acc[i] = b * (T)i;
     for (i64 r = 0; r < rounds; r++) {
 #pragma GCC unroll 24
