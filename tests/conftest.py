@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 
 import numpy as np
@@ -80,3 +82,29 @@ def environment():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture
+def fenced():
+    """Copies of an array whose first or last byte lies beside a page that may not be touched."""
+    kept = []
+
+    def copies(array):
+        libc = ctypes.CDLL(None, use_errno=True)
+        room = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        for at_end in (False, True):
+            memory = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
+            start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            for fence in (start, start + mmap.PAGESIZE + room):
+                assert libc.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+            kept.append((memory, libc, start, room))
+            offset = mmap.PAGESIZE + (room - array.nbytes if at_end else 0)
+            copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
+            copy[...] = array
+            yield copy
+
+    yield copies
+    for memory, libc, start, room in kept:
+        for fence in (start, start + mmap.PAGESIZE + room):
+            libc.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_WRITE)
+        del memory

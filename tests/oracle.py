@@ -127,3 +127,10 @@ def assert_close(result, expected, bound):
             f"{(error > bound).sum()} of {error.size} elements off by more than {bound:.3g}; worst at "
             f"{tuple(map(int, where))}: {result[where]!r}, expected {expected[where]!r}"
         )
+
+
+def with_gaps(x):
+    """The same values with a gap after each, which no kernel reads in place."""
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]

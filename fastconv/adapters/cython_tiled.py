@@ -96,8 +96,9 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     if kind == "depthwise":
         tile = choose_tile(low, strip_bytes() // item, threads, low.ocg, _compiled.vector_lanes(isa, item), bands=True)
         tasks = low.n * low.g * low.d.out * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
-        groups = min(low.g, max(tasks // (tuning.DEPTHWISE_TASKS * threads), 1))
-        tile = replace(tile, groups=groups)
+        groups = max(tasks // (tuning.DEPTHWISE_TASKS * threads), 1)
+        together = _compiled.channels_together(isa, item)
+        tile = replace(tile, groups=min(low.g, -(-groups // together) * together))
     elif kind == "pixels":
         tile = choose_tile(low, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
     else:

@@ -59,6 +59,7 @@ cdef extern from "engine.h" nogil:
         const int *mr
         int64_t (*widest_panel)(int64_t)
         int most_pixels
+        int together[2]
         int (*has_windows)(int64_t, int64_t)
         task_fn task[4][2]
         scratch_fn scratch[4][2]
@@ -168,6 +169,11 @@ def vector_lanes(str isa, int itemsize):
 def tile_pixels(str isa):
     """Pixels of the largest register tile with output channels in the lanes."""
     return _find(isa).most_pixels
+
+
+def channels_together(str isa, int itemsize):
+    """Channels of a depthwise layer that may share a vector."""
+    return _find(isa).together[itemsize == 8]
 
 
 def has_windows(str isa, int64_t taps, int64_t stride):

@@ -197,14 +197,15 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
 
 /* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, what it spans is hardly more
  * than what a strip would take, and spreads over all sets of L2, whatever the distance between channels; for narrow tiles,
- * which read a line every few cycles, over sets of L1, too. */
+ * which read a line every few cycles, over sets of L1, too, and channels share pages. */
 static int NAME(near)(const fc_conv *p, const block *b)
 {
     const i64 channel = p->x_stride[1], row = p->x_stride[3];
     const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
     const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
     return p->finite && p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && p->d.before >= 0 && p->h.before >= 0
-           && p->w.before >= 0 && (channel & -channel) <= least(rows * row, MOST_SPAN) && rows * cols <= packed * 3 / 2 + 16;
+           && p->w.before >= 0 && channel <= MOST_CHANNEL && (channel & -channel) <= least(rows * row, MOST_SPAN)
+           && rows * cols <= packed * 3 / 2 + 16;
 }
 
 /* One block of outputs; see pixels_task. */

@@ -1,13 +1,15 @@
 /* The shifted product of one input channel: rows of pixels in the lanes, one output channel at a time. For depthwise layers
  * and single filters. Included by isa.c once per element type T.
  *
- * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector). For all others rows are
- * packed: a load and a store for a vector that 3x3 taps load nine times. Floors there: two loads and two multiply-adds a
+ * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector) or, with AVX2, narrow rows of
+ * several channels at a time (abreast.h). For all others rows are packed: a load and a store for a vector that 3x3 taps load nine times. Floors there: two loads and two multiply-adds a
  * cycle, so at most half of the peak with whole lines and less with the taps between them. Wide images are bound by the
  * memory's bandwidth in either way. */
 
 #include "window.h"
+#if SHIFTS
 #include "narrow.h"
+#endif
 
 /* The micro-kernel, R rows of NV vectors of pixels, the last with `last` lanes:
  *   to[r][j] = act(sum over taps t of a[start[t].a] * b[start[t].b + r * b_row + j] + shift)
@@ -60,13 +62,6 @@ typedef struct {
 } row_copy;
 
 static i64 NAME(rows_packed)(const fc_conv *p) { return p->d.taps * p->w.phases * strip_rows(p, p->rows); }
-
-static i64 NAME(depthwise_scratch)(const fc_conv *p)
-{
-    const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T) + NAME(rows_packed)(p) * (i64)sizeof(row_copy);
-    const i64 windows = NAME(window_bytes)(p);
-    return round_up((strip > windows ? strip : windows) + steps_of(p) * (i64)sizeof(step_start), 64);
-}
 
 /* What has to be copied for each channel where the rest of a strip is zeros and stays so; returns the number of rows. */
 static i64 NAME(list_rows)(const fc_conv *p, const block *b, row_copy *rows)
@@ -165,6 +160,20 @@ static inline group NAME(group_behind)(const fc_conv *p, group at, i64 count)
                    at.residual ? at.residual + count * p->ocg * p->residual_stride[1] : NULL};
 }
 
+#if !SHIFTS
+#include "abreast.h"
+#endif
+
+static i64 NAME(depthwise_scratch)(const fc_conv *p)
+{
+    const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T) + NAME(rows_packed)(p) * (i64)sizeof(row_copy);
+    i64 most = NAME(window_bytes)(p);
+#if !SHIFTS
+    if (most < NAME(abreast_bytes)(p)) most = NAME(abreast_bytes)(p);
+#endif
+    return round_up((strip > most ? strip : most) + steps_of(p) * (i64)sizeof(step_start), 64);
+}
+
 /* `high` rows of `length` pixels, in nv vectors, of output channel o with the weights at `a`. */
 static void NAME(multiply_rows)(const channel_work *k, const T *a, i64 o, i64 y, i64 x, i64 high, i64 nv, i64 length)
 {
@@ -192,27 +201,42 @@ static inline output_channel NAME(output_of)(const fc_conv *p, const group *at, 
                             at->residual ? at->residual + o * p->residual_stride[1] : NULL};
 }
 
+#if SHIFTS
+/* Groups up to `end`, whose rows of outputs fit a vector. */
+static void NAME(convolve_in_vectors)(narrow_way narrow, const window_work *window, channel_work *k, step_start *starts, i64 end)
+{
+    const fc_conv *const p = k->p;
+    const narrow_work rows = NAME(place_narrow)(p, window, narrow.channels);
+    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, narrow.channels)) {
+        /* The last channel of an odd number goes beside itself. */
+        const group beside = at.g + narrow.channels <= end ? NAME(group_behind)(p, at, narrow.channels - 1) : at;
+        for (i64 o = k->b.o0; o < k->b.o1; o++) {
+            const i64 weights = NAME(weights_of)(k, starts, o);
+            const output_channel to[2] = {NAME(output_of)(p, &at, o, weights), NAME(output_of)(p, &beside, o, weights)};
+            NAME(convolve_narrow)(narrow, p, &rows, &k->s, at.x, beside.x, to);
+        }
+    }
+}
+#endif
+
 /* Groups up to `end`, from windows that are read where they lie. */
 static void NAME(convolve_in_place)(window_fn windows, channel_work *k, step_start *starts, T *scratch, i64 end)
 {
     const fc_conv *const p = k->p;
     const window_work window = NAME(place_windows)(p, &k->b, scratch);
+#if SHIFTS
     const narrow_way narrow = NAME(narrow_for)(p, window.width);
-    narrow_work rows;
-    if (narrow.kernel) rows = NAME(place_narrow)(p, &window, narrow.channels);
-    const i64 together = narrow.kernel ? narrow.channels : 1;
-    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, together)) {
-        /* The last channel of an odd number goes beside itself. */
-        const group beside = at.g + together <= end ? NAME(group_behind)(p, at, together - 1) : at;
+    if (narrow.kernel) {
+        NAME(convolve_in_vectors)(narrow, &window, k, starts, end);
+        return;
+    }
+#endif
+    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, 1))
         for (i64 o = k->b.o0; o < k->b.o1; o++) {
             const i64 weights = NAME(weights_of)(k, starts, o);
-            const output_channel to[2] = {NAME(output_of)(p, &at, o, weights), NAME(output_of)(p, &beside, o, weights)};
-            if (narrow.kernel)
-                NAME(convolve_narrow)(narrow, p, &rows, &k->s, at.x, beside.x, to);
-            else
-                NAME(convolve_windows)(windows, p, &window, &k->s, at.x, to);
+            const output_channel to = NAME(output_of)(p, &at, o, weights);
+            NAME(convolve_windows)(windows, p, &window, &k->s, at.x, &to);
         }
-    }
 }
 
 /* One block of outputs of some groups; see pixels_task. */
@@ -231,6 +255,12 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
     k.lanes = 1;
 
+#if !SHIFTS
+    if (NAME(goes_abreast)(p)) {
+        NAME(convolve_abreast)(&k, strip, end);
+        return;
+    }
+#endif
     const window_fn windows = NAME(window_for)(p);
     if (windows) {
         NAME(convolve_in_place)(windows, &k, starts, strip, end);
@@ -259,3 +289,5 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
         }
     }
 }
+#undef EACH_LANE
+#undef BESIDE

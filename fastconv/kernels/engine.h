@@ -77,6 +77,7 @@ typedef struct {
     const int *mr; /* rows of the register blocks with pixels in the lanes, largest first, 0 ends */
     i64 (*widest_panel)(i64 mr); /* in vectors */
     int most_pixels; /* of a register tile with channels in the lanes */
+    int together[2]; /* channels of a depthwise layer that may share a vector */
     int (*has_windows)(i64 taps, i64 stride); /* whether windows of taps x taps may be read where they lie */
     /* [0] float32, [1] float64 */
     task_fn task[FC_ALGORITHMS][2];       /* the context is an fc_conv */

@@ -57,11 +57,11 @@ static i64 widest_panel(i64 mr)
 #define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
     X(1, 13) X(1, 14)
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
-enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16 };
+enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16, MOST_CHANNEL = INT32_MAX };
 #else
 #define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6)
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3)
-enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11 };
+enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11, MOST_CHANNEL = 1 << 12 };
 #endif
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
 
@@ -78,13 +78,18 @@ enum { MOST_DEPTHWISE = 12 };
 
 /* Windows that are read where they lie: X(K, S), K x K taps with stride S, for WINDOW_ROWS rows of outputs at a time.
  * Weights of more taps than fit the registers are loaded each time. */
-#if WIDE
+#if WIDE || VECTOR_BYTES > 16
 #define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) X(7, 1)
 #else
-#define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2) /* 7x7 on AVX2: 31 % of the peak, 40 from packed rows */
+#define WINDOWS(X) X(3, 1) X(3, 2) X(5, 1) X(5, 2)
 #endif
+#define SHIFTS (VECTOR_BYTES != 32) /* any lane of two vectors can be shifted to the first place in one go */
 #define NO_ROW INT64_MIN /* an offset: of a row of the padding, or of no window; others may have any sign */
-enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
+enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9, MOST_WINDOW_SPAN = 64 };
+
+/* Depthwise layers with channels in the lanes: pixels of a register tile, bytes of a strip, and outputs of a row, for each row
+ * of taps, up to which this is the quicker way. */
+enum { MOST_ABREAST = 8, BAND_BYTES = 64 << 10, MOST_NARROW = 14 };
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
@@ -170,8 +175,25 @@ static i64 tap_at(const fc_axis *axis, i64 tap)
     return axis->tap_offset[tap] * axis->stride + axis->phase[axis->tap_phase[tap]];
 }
 
+/* Padded positions that a number of outputs of an axis read. */
+static i64 span_of(const fc_axis *axis, i64 outputs)
+{
+    i64 last = 0;
+    for (i64 tap = 0; tap < axis->taps; tap++)
+        if (last < tap_at(axis, tap)) last = tap_at(axis, tap);
+    return (outputs - 1) * axis->stride + last + 1;
+}
+
 /* The slice of x that a tap reads for output slice z, -1: zeros. */
 static i64 depth_at(const fc_conv *p, i64 z, i64 tap) { return p->d.source[z * p->d.stride + tap_at(&p->d, tap)]; }
+
+/* Inputs along an axis, as far as they are read; zeros are around them. */
+static i64 input_size(const fc_axis *axis)
+{
+    i64 behind = axis->source_len;
+    while (behind && axis->source[behind - 1] < 0) behind--;
+    return behind ? axis->source[behind - 1] + 1 : 0;
+}
 
 /* The padded position of row i of a strip that begins with row y0 of the outputs. */
 static i64 padded_row(const fc_conv *p, i64 rows, i64 y0, i64 i)
@@ -211,6 +233,12 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #elif defined(__AVX2__)
 #define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_ps(from, (__m256i)(inside))
 #endif
+/* Lanes of even and of odd numbers of two vectors, half by half, and their order afterwards. */
+#define EVEN_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
+#define ODD_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xdd)
+#define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128(high, low)
+#define STORE_HALVES(low, high, v) _mm256_storeu2_m128(high, low, (__m256)(v))
+#define HALVES_IN_ORDER(v) (vec)_mm256_permute4x64_pd((__m256d)(v), 0xd8)
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
@@ -232,6 +260,10 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef ALIGN_LANES
 #undef ALIGN_INSIDE
 #undef LOAD_INSIDE
+#undef EVEN_OF_HALVES
+#undef ODD_OF_HALVES
+#undef LOAD_HALVES
+#undef STORE_HALVES
 #undef SUFFIX
 #undef EXP
 #undef ERF
@@ -249,6 +281,10 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #elif defined(__AVX2__)
 #define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_pd(from, (__m256i)(inside))
 #endif
+#define EVEN_OF_HALVES(a, b) (vec)_mm256_unpacklo_pd((__m256d)(a), (__m256d)(b))
+#define ODD_OF_HALVES(a, b) (vec)_mm256_unpackhi_pd((__m256d)(a), (__m256d)(b))
+#define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128d(high, low)
+#define STORE_HALVES(low, high, v) _mm256_storeu2_m128d(high, low, (__m256d)(v))
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf
@@ -262,8 +298,10 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "depthwise.h"
 #include "winograd.h"
 
+#define TOGETHER(bytes) (SHIFTS ? 1 + (VECTOR_BYTES / (bytes) >= 16) : VECTOR_BYTES / (bytes))
+
 const fc_isa PASTE(fc_isa_, ISA) = {
-    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS, has_windows_f32,
+    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS, {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},

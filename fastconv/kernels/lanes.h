@@ -1,46 +1,6 @@
 /* Between memory and vectors: copies, stores of a few lanes, transposition. Included by isa.c after product.h. */
 
-/* The first n lanes, the others 0; n lanes: without masks element by element. */
-static inline vec NAME(load_lanes)(const T *from, i64 n)
-{
-#ifdef __AVX512F__
-    return LOAD_MASKED(from, FIRST_LANES(n));
-#else
-    vec v = {0};
-    for (i64 i = 0; i < n; i++) v[i] = from[i];
-    return v;
-#endif
-}
-
-static inline void NAME(store_lanes)(T *to, vec v, i64 n)
-{
-#ifdef __AVX512F__
-    STORE_MASKED(to, v, FIRST_LANES(n));
-#else
-    for (i64 i = 0; i < n; i++) to[i] = v[i];
-#endif
-}
-
-static inline void NAME(copy)(T *to, const T *from, i64 n)
-{
-    for (; n >= VL; n -= VL, to += VL, from += VL) *(loose_vec *)to = *(const loose_vec *)from;
-    if (n) NAME(store_lanes)(to, NAME(load_lanes)(from, n), n);
-}
-
-/* n elements, at most a vector, to `to`, `step` bytes apart. */
-static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
-{
-#ifdef __AVX512F__
-    if (step == sizeof(T)) {
-        STORE_MASKED(to, LOAD_MASKED(from, FIRST_LANES(n)), FIRST_LANES(n));
-        return;
-    }
-#endif
-    for (i64 i = 0; i < n; i++) *(T *)(to + i * step) = from[i];
-}
-
-/* Rows become columns, VL x VL: in step s, element (i, l) changes places with (i ^ s, l ^ s) where bit s of i and l
- * differs. LOW and HIGH name the lanes of two rows, the second one's from VL on. */
+/* A constant vector of F(lane, S). */
 #if VECTOR_BYTES / T_BYTES == 16
 #define EACH_LANE(F, S) F(0, S), F(1, S), F(2, S), F(3, S), F(4, S), F(5, S), F(6, S), F(7, S), F(8, S), F(9, S), \
     F(10, S), F(11, S), F(12, S), F(13, S), F(14, S), F(15, S)
@@ -51,9 +11,96 @@ static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
 #else
 #define EACH_LANE(F, S) F(0, S), F(1, S)
 #endif
+#define BESIDE(L, S) ((L) + (S))
+
+/* The first n lanes, the others 0. */
+static inline vec NAME(load_lanes)(const T *from, i64 n)
+{
+#if defined(__AVX512F__)
+    return LOAD_MASKED(from, FIRST_LANES(n));
+#elif defined(__AVX2__)
+    const lane_index lane = {EACH_LANE(BESIDE, 0)};
+    return LOAD_INSIDE(from, lane < (LANE_INT)n);
+#else
+    vec v = {0};
+    for (i64 i = 0; i < n; i++) v[i] = from[i];
+    return v;
+#endif
+}
+
+/* n elements, at most a vector: where there are no masks, a part for each bit of n. */
+static inline __attribute__((always_inline)) void NAME(copy_few)(T *to, const T *from, i64 n)
+{
+#ifdef __AVX512F__
+    STORE_MASKED(to, LOAD_MASKED(from, FIRST_LANES(n)), FIRST_LANES(n));
+#else
+#pragma GCC unroll 4
+    for (i64 part = VL; part; part /= 2)
+        if (n & part) {
+            __builtin_memcpy(to, from, part * sizeof(T));
+            to += part;
+            from += part;
+        }
+#endif
+}
+
+static inline void NAME(store_lanes)(T *to, vec v, i64 n)
+{
+#ifdef __AVX512F__
+    STORE_MASKED(to, v, FIRST_LANES(n));
+#else
+    NAME(copy_few)(to, (const T *)&v, n);
+#endif
+}
+
+static inline void NAME(copy)(T *to, const T *from, i64 n)
+{
+    for (; n >= VL; n -= VL, to += VL, from += VL) *(loose_vec *)to = *(const loose_vec *)from;
+    if (n) NAME(copy_few)(to, from, n);
+}
+
+/* n elements, at most a vector, to `to`, `step` bytes apart. */
+static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
+{
+    if (step == sizeof(T))
+        NAME(copy_few)((T *)to, from, n);
+    else
+        for (i64 i = 0; i < n; i++) *(T *)(to + i * step) = from[i];
+}
+
+/* The lanes of two rows that change places in step S of a transposition, the second one's from VL on. */
 #define LOW(L, S) ((L) & (S) ? (L) - (S) + VECTOR_BYTES / T_BYTES : (L))
 #define HIGH(L, S) ((L) & (S) ? (L) + VECTOR_BYTES / T_BYTES : (L) + (S))
 
+#if VECTOR_BYTES == 32
+/* Rows become columns within each half of the vectors: first in rows 0 to VL / 2, then in those behind. Interleaving the
+ * rows of one half of them with those of the other turns one bit of the lane's number into one of the row's at a time. */
+#define HALF (VECTOR_BYTES / T_BYTES / 2)
+#define LOWER_OF(L, S) ((L) / HALF * HALF + (L) % HALF / 2 + (L) % 2 * 2 * HALF)
+#define UPPER_OF(L, S) (LOWER_OF(L, S) + HALF / 2)
+static inline __attribute__((always_inline)) void NAME(transpose_halves)(vec *row)
+{
+#pragma GCC unroll 2
+    for (int first = 0; first < 2 * HALF; first += HALF)
+#pragma GCC unroll 2
+        for (int bit = 1; bit < HALF; bit *= 2) {
+            vec to[HALF];
+#pragma GCC unroll 2
+            for (int i = 0; i < HALF / 2; i++) {
+                const vec a = row[first + i], b = row[first + i + HALF / 2];
+                to[2 * i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOWER_OF, 0)});
+                to[2 * i + 1] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(UPPER_OF, 0)});
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < HALF; i++) row[first + i] = to[i];
+        }
+}
+#undef LOWER_OF
+#undef UPPER_OF
+#endif
+
+/* Rows become columns, VL x VL: in step s, element (i, l) changes places with (i ^ s, l ^ s) where bit s of i and l
+ * differs. */
 static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
 {
 #define STEP(S)                                                                              \
@@ -64,10 +111,15 @@ static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
                 row[i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOW, S)});           \
                 row[(i + (S)) % VL] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(HIGH, S)}); \
             }
+#if VECTOR_BYTES == 32
+    NAME(transpose_halves)(row);
+    STEP(HALF)
+#else
     STEP(1)
     STEP(2)
     STEP(4)
     STEP(8)
+#endif
 #undef STEP
 }
 
@@ -85,7 +137,6 @@ static inline __attribute__((always_inline)) vec NAME(odd_lanes)(vec a, vec b)
 }
 
 /* Lane l is the element l + j of a and b one after the other. */
-#define BESIDE(L, S) ((L) + (S))
 #ifdef __AVX512F__
 #define SHIFTED(L) case L: return (vec)ALIGN_LANES(b, a, (L) % (VECTOR_BYTES / T_BYTES));
 #else

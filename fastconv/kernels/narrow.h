@@ -167,5 +167,3 @@ static void NAME(convolve_narrow)(narrow_way way, const fc_conv *p, const narrow
                             to[i].residual ? to[i].residual + (y + r) * add[3] : NULL, add[4]);
     }
 }
-#undef EACH_LANE
-#undef BESIDE

@@ -1,9 +1,9 @@
-/* K x K windows of one input channel, read where they lie: every vector of a row that is loaded goes to all rows of outputs
- * that it reaches, the columns beside it are shifted out of its neighbour, and what a window reads beyond the image are
- * lanes that are zero. Included by depthwise.h.
+/* K x K windows of one input channel, read where they lie: every column of a row that is loaded goes to all rows of outputs
+ * that it reaches, and what a window reads beyond the image are lanes that are zero. The columns beside a vector are
+ * shifted out of its neighbour; AVX2, which shifts within halves of a vector only, loads them. Included by depthwise.h.
  *
- * Floors for 3x3, four rows of two vectors of outputs: 72 multiply-adds, 18 loads, 24 shifts. No copy is made, so what
- * comes next is the bandwidth of whatever cache holds x and out. */
+ * Floors for 3x3, four rows of two vectors of outputs: 72 multiply-adds, 18 loads, 24 shifts, or 36 loads. No copy is made,
+ * so what comes next is the bandwidth of whatever cache holds x and out. */
 
 /* Which of the VL elements from `c` on lie within a row of `width`. */
 #define lanes_inside NAME(lanes_inside)
@@ -46,6 +46,23 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 #define IN_REGISTER(V)
 #endif
 
+/* From the first element of x to behind its last one, whatever lies between. */
+#define bounds NAME(bounds)
+typedef struct {
+    const char *first, *end;
+} bounds;
+
+static bounds NAME(x_bounds)(const fc_conv *p)
+{
+    bounds x = {p->x, p->x + sizeof(T)};
+    const i64 size[] = {p->n, p->g * p->icg, input_size(&p->d), input_size(&p->h), input_size(&p->w)};
+    for (i64 i = 0; i < 5; i++) {
+        const i64 span = size[i] > 1 ? (size[i] - 1) * p->x_stride[i] : 0;
+        *(span < 0 ? &x.first : &x.end) += span;
+    }
+    return x;
+}
+
 /* Where an output channel's windows lie in x, and where its outputs go. */
 #define window_work NAME(window_work)
 typedef struct {
@@ -53,46 +70,113 @@ typedef struct {
     const T *zeros;    /* what is read for NO_ROW */
     i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
     i64 rows, length;  /* of outputs */
+    bounds x;          /* what may be read */
 } window_work;
 
+/* What is done with every column of a row of x: it goes to all rows of outputs that it reaches. */
+#define MULTIPLY_COLUMN(K, S, NV)                                                                               \
+    _Pragma("GCC unroll 4") for (int r = 0; r < WINDOW_ROWS; r++) {                                             \
+        const int tap_row = row_of_x - r * (S);                                                                 \
+        if (tap_row < 0 || tap_row >= (K)) continue;                                                            \
+        vec weight = w[tap_row * (K) + tap];                                                                    \
+        if ((K) * (K) > MOST_HELD) IN_REGISTER(weight);                                                         \
+        _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) acc[r][n] += weight * column[n];                 \
+    }
+
+#if SHIFTS
 /* Vectors that hold the columns of one phase of a row, for NV vectors of outputs. */
 #define HELD_VECTORS(K, S, NV) ((NV) + (((K) - 1) / (S) + VECTOR_BYTES / T_BYTES - 1) / (VECTOR_BYTES / T_BYTES))
+
+#define SUM_WINDOWS(K, S, NV)                                                                                   \
+    enum { HELD = HELD_VECTORS(K, S, NV), LANES_OF_V = VECTOR_BYTES / T_BYTES };                                \
+    lanes_inside inside[2 * HELD];                                                                              \
+    _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++) inside[n] = NAME(lanes_within)(c + n * VL, k->width); \
+    _Pragma("GCC unroll 16") for (int row_of_x = 0; row_of_x < INPUTS; row_of_x++) {                            \
+        vec v[2 * HELD], held[S][HELD];                                                                         \
+        _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++)                                            \
+            v[n] = NAME(load_inside)(row[row_of_x] + c + n * VL, inside[n]);                                    \
+        _Pragma("GCC unroll 6") for (int n = 0; n < HELD; n++) {                                                \
+            held[0][n] = (S) == 1 ? v[n] : NAME(even_lanes)(v[2 * n], v[2 * n + 1]);                            \
+            held[(S) - 1][n] = (S) == 1 ? v[n] : NAME(odd_lanes)(v[2 * n], v[2 * n + 1]);                       \
+        }                                                                                                       \
+        _Pragma("GCC unroll 8") for (int tap = 0; tap < (K); tap++) {                                           \
+            vec column[NV];                                                                                     \
+            _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) {                                            \
+                const int by = tap / (S), from = n + by / LANES_OF_V;                                           \
+                column[n] = NAME(shifted)(held[tap % (S)][from], held[tap % (S)][from + (from + 1 < HELD)], by % LANES_OF_V); \
+                IN_REGISTER(column[n]);                                                                         \
+            }                                                                                                   \
+            MULTIPLY_COLUMN(K, S, NV)                                                                           \
+        }                                                                                                       \
+    }
+#define IN_PLACE(S, V) (V)
+#else
+/* Columns c to c + n of a row that begins at `from`, zeros around it, in `to`. */
+static const T *NAME(copy_inside)(T *to, const T *from, i64 c, i64 n, i64 width)
+{
+    for (i64 i = 0; i < n; i++) to[i] = c + i < 0 || c + i >= width ? 0 : from[c + i];
+    return to;
+}
+
+/* As a lane's number, which no distance from a lane exceeds. */
+static inline LANE_INT NAME(near_zero)(i64 v)
+{
+    enum { FAR = 1 << 20 };
+    return (LANE_INT)(v < -FAR ? -FAR : least(v, FAR));
+}
+
+/* One of two ways to LOAD: between the ends of a row, and there. Masks of AVX2 are dear in some processors (10 cycles a load
+ * in Zen 1), so what lies beyond a row is read, as long as it is in x, and cleared. */
+#define LOAD_PLAIN(FROM, I) *(const loose_vec *)(FROM)
+#define LOAD_END(FROM, I) (vec)((lane_index)*(const loose_vec *)(FROM) & inside[I])
+#define SUM_COLUMNS(K, S, NV, LOAD, FROM)                                                                           \
+    _Pragma("GCC unroll 16") for (int row_of_x = 0; row_of_x < INPUTS; row_of_x++) {                            \
+        const T *const from = FROM;                                                                             \
+        _Pragma("GCC unroll 8") for (int tap = 0; tap < (K); tap++) {                                           \
+            vec column[NV];                                                                                     \
+            _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) {                                            \
+                enum { LANES_OF_V = VECTOR_BYTES / T_BYTES };                                                   \
+                const T *const at = from + tap / (S) * (S) + n * (S) * LANES_OF_V;                              \
+                const vec a = LOAD(at, (tap / (S) * (NV) + n) * (S));                                           \
+                const vec b = LOAD(at + ((S) - 1) * LANES_OF_V, (tap / (S) * (NV) + n) * (S) + (S) - 1);        \
+                column[n] = (S) == 1 ? a : tap % 2 ? ODD_OF_HALVES(a, b) : EVEN_OF_HALVES(a, b);                \
+                IN_REGISTER(column[n]);                                                                         \
+            }                                                                                                   \
+            MULTIPLY_COLUMN(K, S, NV)                                                                           \
+        }                                                                                                       \
+    }
+
+#define SUM_WINDOWS(K, S, NV)                                                                                   \
+    enum { SPAN = (NV) * (S) * (VECTOR_BYTES / T_BYTES) + (K) - 1 };                                            \
+    if (c >= 0 && c + SPAN <= k->width) {                                                                       \
+        SUM_COLUMNS(K, S, NV, LOAD_PLAIN, row[row_of_x] + c)                                                    \
+    } else {                                                                                                    \
+        T copied[INPUTS][SPAN];                                                                                 \
+        const lane_index before = NAME(near_zero)(-c) - 1 - (lane_index){0}, behind = NAME(near_zero)(k->width - c) - (lane_index){0}; \
+        lanes_inside inside[((K) + (S) - 1) * (NV)];                                                            \
+        _Pragma("GCC unroll 16") for (int i = 0; i < ((K) + (S) - 1) / (S) * (NV) * (S); i++) {                 \
+            const lane_index lane = (lane_index){EACH_LANE(BESIDE, 0)} + (LANE_INT)(i / ((NV) * (S)) * (S) + i % ((NV) * (S)) * VL); \
+            inside[i] = (lane > before) & (lane < behind);                                                      \
+        }                                                                                                       \
+        SUM_COLUMNS(K, S, NV, LOAD_END, CLEARED(c, SPAN))                                                       \
+    }
+/* Where vectors may be loaded from column c on. */
+#define CLEARED(c, SPAN)                                                                                        \
+    row[row_of_x] == k->zeros ? k->zeros                                                                        \
+    : (const char *)(row[row_of_x] + (c)) >= k->x.first && (const char *)(row[row_of_x] + (c) + (SPAN)) <= k->x.end \
+        ? row[row_of_x] + (c) : NAME(copy_inside)(copied[row_of_x], row[row_of_x], c, SPAN, k->width)
+#define IN_PLACE(S, V) ((S) == 1 ? (V) : HALVES_IN_ORDER(V))
+#endif
 
 /* NV vectors of WINDOW_ROWS rows of outputs from column x on. */
 #define WINDOW_BLOCK(K, S, NV)                                                                                  \
     {                                                                                                           \
-        enum { HELD = HELD_VECTORS(K, S, NV), LANES_OF_V = VECTOR_BYTES / T_BYTES };                            \
         const i64 c = k->left + x * (S);                                                                        \
-        lanes_inside inside[2 * HELD];                                                                          \
-        _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++) inside[n] = NAME(lanes_within)(c + n * VL, k->width); \
         vec acc[WINDOW_ROWS][NV];                                                                               \
         EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = (vec){0})                                                         \
-        _Pragma("GCC unroll 16") for (int row_of_x = 0; row_of_x < INPUTS; row_of_x++) {                        \
-            vec v[2 * HELD], held[S][HELD];                                                                     \
-            _Pragma("GCC unroll 6") for (int n = 0; n < (S) * HELD; n++)                                        \
-                v[n] = NAME(load_inside)(row[row_of_x] + c + n * VL, inside[n]);                                \
-            _Pragma("GCC unroll 6") for (int n = 0; n < HELD; n++) {                                            \
-                held[0][n] = (S) == 1 ? v[n] : NAME(even_lanes)(v[2 * n], v[2 * n + 1]);                        \
-                held[(S) - 1][n] = (S) == 1 ? v[n] : NAME(odd_lanes)(v[2 * n], v[2 * n + 1]);                   \
-            }                                                                                                   \
-            _Pragma("GCC unroll 8") for (int tap = 0; tap < (K); tap++) {                                       \
-                vec column[NV];                                                                                 \
-                _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) {                                        \
-                    const int by = tap / (S), from = n + by / LANES_OF_V;                                       \
-                    column[n] = NAME(shifted)(held[tap % (S)][from], held[tap % (S)][from + (from + 1 < HELD)], by % LANES_OF_V); \
-                    IN_REGISTER(column[n]);                                                                     \
-                }                                                                                               \
-                _Pragma("GCC unroll 4") for (int r = 0; r < WINDOW_ROWS; r++) {                                 \
-                    const int tap_row = row_of_x - r * (S);                                                     \
-                    if (tap_row < 0 || tap_row >= (K)) continue;                                                \
-                    vec weight = w[tap_row * (K) + tap];                                                        \
-                    if ((K) * (K) > MOST_HELD) IN_REGISTER(weight);                                             \
-                    _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++) acc[r][n] += weight * column[n];     \
-                }                                                                                               \
-            }                                                                                                   \
-        }                                                                                                       \
-        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] += bias)                                                            \
-        if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = RECTIFIED(acc[i][j])) \
+        SUM_WINDOWS(K, S, NV)                                                                                   \
+        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = IN_PLACE(S, acc[i][j]) + bias)                                    \
+        if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = RECTIFIED(acc[i][j]))                                   \
         _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++)                                                  \
             if (length - x >= (n + 1) * VL) {                                                                   \
                 _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--) *(loose_vec *)(to[r] + x + n * VL) = acc[r][n]; \
@@ -130,7 +214,14 @@ typedef struct {
 WINDOWS(WINDOW_OF)
 #undef WINDOW_OF
 #undef WINDOW_BLOCK
+#undef IN_PLACE
+#undef SUM_WINDOWS
+#undef SUM_COLUMNS
+#undef LOAD_PLAIN
+#undef LOAD_END
+#undef CLEARED
 #undef HELD_VECTORS
+#undef MULTIPLY_COLUMN
 
 #define window_fn NAME(window_fn)
 typedef void (*window_fn)(const window_work *, const char *, const T *, const steps *, char *, i64, T, int);
@@ -147,22 +238,30 @@ static int NAME(has_windows)(i64 taps, i64 stride)
     return taps <= MOST_WINDOW && stride <= MOST_WINDOW_STRIDE && NAME(windows)[taps][stride];
 }
 
+/* Whether the layer's windows, in zeros, are such as there are kernels for. */
+static int NAME(dense_windows)(const fc_conv *p)
+{
+    const fc_axis *const h = &p->h, *const w = &p->w;
+    if (p->d.taps != 1 || w->before < 0 || h->taps != w->taps || h->stride != w->stride || !NAME(has_windows)(h->taps, h->stride))
+        return 0;
+    for (i64 i = 0; i < h->taps; i++)
+        if (tap_at(h, i) != i || tap_at(w, i) != i) return 0;
+    return 1;
+}
+
 /* The kernel for a layer whose windows may be read where they lie; else NULL. */
 static window_fn NAME(window_for)(const fc_conv *p)
 {
-    const fc_axis *const h = &p->h, *const w = &p->w;
-    if (p->x_stride[4] != sizeof(T) || p->d.taps != 1 || w->before < 0 || h->taps != w->taps || h->stride != w->stride
-        || !NAME(has_windows)(h->taps, h->stride))
-        return NULL;
-    for (i64 i = 0; i < h->taps; i++)
-        if (tap_at(h, i) != i || tap_at(w, i) != i) return NULL;
-    return NAME(windows)[h->taps][h->stride];
+    return p->x_stride[4] == sizeof(T) && NAME(dense_windows)(p) ? NAME(windows)[p->h.taps][p->h.stride] : NULL;
 }
 
 /* Rows of x that a task's windows reach, with those of a block of rows behind the last. */
 static i64 NAME(rows_reached)(const fc_conv *p, i64 rows) { return (rows + MOST_WINDOW_ROWS) * p->h.stride + p->h.taps; }
 
-static i64 NAME(zeros_bytes)(const fc_conv *p) { return round_up((p->cols * p->w.stride + p->w.taps) * (i64)sizeof(T), 64); }
+static i64 NAME(zeros_bytes)(const fc_conv *p)
+{
+    return round_up((p->cols * p->w.stride + p->w.taps + MOST_WINDOW_SPAN) * (i64)sizeof(T), 64);
+}
 
 /* What place_windows takes of scratch. */
 static i64 NAME(window_bytes)(const fc_conv *p)
@@ -175,16 +274,15 @@ static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scra
 {
     const fc_axis *const h = &p->h, *const w = &p->w;
     const i64 left = b->x0 * w->stride - w->before, first = left > 0 ? left : 0, depth = depth_at(p, b->z, 0);
-    i64 behind = w->source_len; /* the padded position behind the image */
-    while (behind && w->source[behind - 1] < 0) behind--;
-    const i64 end = least(left + (b->cols - 1) * w->stride + w->taps, behind - w->before), width = end > first ? end - first : 0;
+    const i64 end = least(left + (b->cols - 1) * w->stride + w->taps, input_size(w)), width = end > first ? end - first : 0;
     i64 *const offset = (i64 *)((char *)scratch + NAME(zeros_bytes)(p));
     for (i64 i = 0; i < NAME(rows_reached)(p, b->rows); i++) {
         const i64 row = i < (b->rows - 1) * h->stride + h->taps ? h->source[b->y0 * h->stride + i] : -1;
         offset[i] = row < 0 || depth < 0 ? NO_ROW : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
-    for (i64 i = 0; i < width; i++) scratch[i] = 0;
-    return (window_work){.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
+    memset(scratch, 0, (width + MOST_WINDOW_SPAN) * sizeof(T));
+    return (window_work){.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols,
+                         .x = NAME(x_bounds)(p)};
 }
 
 /* An output channel: its weights, its number, where it goes, and what is added to it, or NULL. */

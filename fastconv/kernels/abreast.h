@@ -1,0 +1,241 @@
+/* Depthwise layers with channels in the lanes: the rows of VL channels become one row of vectors, a pixel each, with zeros
+ * around them; what is multiplied becomes rows of channels again. For rows so narrow that vectors of pixels would be mostly
+ * ends. Included by depthwise.h.
+ *
+ * Floors: a multiply-add and a load for each tap of VL outputs, whatever the window. On top come both transpositions, about
+ * four operations for VL elements, which is why wide rows of small windows are better off in window.h. */
+
+/* The micro-kernel, Q pixels of a row, S apart in x, whose rows are `pitch` elements apart:
+ *   to[q] = act(sum over rows r, columns s < K of w[r * K + s] * x[r * pitch + (q * S + s) * VL] + bias)
+ * in vectors of channels, where act is a rectification or nothing. A pixel is loaded once for all columns. Summed as in
+ * product.h: the same bits. */
+#define ABREAST_OF(Q, K, S)                                                                                     \
+    static void NAME(abreast_##Q##x##K##s##S)(const T *w, const T *x, i64 pitch, i64 rows, T *to, vec bias, int relu) \
+    {                                                                                                           \
+        vec acc[Q];                                                                                             \
+        _Pragma("GCC unroll 8") for (int q = 0; q < (Q); q++) acc[q] = (vec){0};                                \
+        for (i64 r = 0; r < rows; r++, w += (K) * VL, x += pitch) {                                             \
+            vec weight[K];                                                                                      \
+            _Pragma("GCC unroll 8") for (int s = 0; s < (K); s++) weight[s] = *(const vec *)(w + s * VL);       \
+            _Pragma("GCC unroll 20") for (int j = 0; j < ((Q) - 1) * (S) + (K); j++) {                          \
+                vec pixel = *(const vec *)(x + j * VL);                                                         \
+                IN_REGISTER(pixel);                                                                             \
+                _Pragma("GCC unroll 8") for (int s = 0; s < (K); s++)                                           \
+                    if (j >= s && (j - s) % (S) == 0 && (j - s) / (S) < (Q)) acc[(j - s) / (S)] += weight[s] * pixel; \
+            }                                                                                                   \
+        }                                                                                                       \
+        _Pragma("GCC unroll 8") for (int q = 0; q < (Q); q++) {                                                 \
+            vec v = acc[q] + bias;                                                                              \
+            if (relu) v = RECTIFIED(v);                                                                         \
+            *(vec *)(to + q * VL) = v;                                                                          \
+        }                                                                                                       \
+    }
+#define EACH_WIDTH(K, S) \
+    ABREAST_OF(1, K, S) ABREAST_OF(2, K, S) ABREAST_OF(3, K, S) ABREAST_OF(4, K, S) ABREAST_OF(5, K, S) ABREAST_OF(6, K, S) \
+    ABREAST_OF(7, K, S) ABREAST_OF(8, K, S)
+WINDOWS(EACH_WIDTH)
+#undef EACH_WIDTH
+#undef ABREAST_OF
+
+#define abreast_fn NAME(abreast_fn)
+typedef void (*abreast_fn)(const T *, const T *, i64, i64, T *, vec, int);
+
+/* abreast[K][stride][pixels] */
+static const abreast_fn NAME(abreast)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1][MOST_ABREAST + 1] = {
+#define ENTRY(K, S) \
+    [K][S] = {NULL, NAME(abreast_1x##K##s##S), NAME(abreast_2x##K##s##S), NAME(abreast_3x##K##s##S), NAME(abreast_4x##K##s##S), \
+              NAME(abreast_5x##K##s##S), NAME(abreast_6x##K##s##S), NAME(abreast_7x##K##s##S), NAME(abreast_8x##K##s##S)},
+    WINDOWS(ENTRY)
+#undef ENTRY
+};
+
+static i64 NAME(vectors_of_rows)(const fc_conv *p, i64 rows) { return span_of(&p->h, rows) * span_of(&p->w, p->w.out); }
+
+/* Rows of outputs whose pixels, as vectors, take BAND_BYTES at most; 0: not even one. */
+static i64 NAME(band_rows)(const fc_conv *p)
+{
+    i64 rows = p->rows;
+    while (rows && NAME(vectors_of_rows)(p, rows) * VECTOR_BYTES > BAND_BYTES) rows--;
+    return rows;
+}
+
+/* What convolve_abreast takes of scratch: pixels, sums and weights. */
+static i64 NAME(abreast_bytes)(const fc_conv *p)
+{
+    const i64 rows = NAME(band_rows)(p), vectors = NAME(vectors_of_rows)(p, rows) + rows * p->w.out + taps_of(p);
+    return rows ? vectors * VECTOR_BYTES : 0;
+}
+
+/* Whether a layer has its channels in the lanes. */
+static int NAME(goes_abreast)(const fc_conv *p)
+{
+    const int side_by_side = p->x_stride[1] == sizeof(T), follow = p->x_stride[4] == sizeof(T);
+    return p->ocg == 1 && NAME(dense_windows)(p) && p->h.before >= 0 && p->cols == p->w.out && 2 * p->g_step > VL
+           && (side_by_side || (follow && p->w.out <= MOST_NARROW * p->h.taps)) && NAME(band_rows)(p);
+}
+
+/* Where the channels of a vector lie: bytes from the first one to each, those beyond the last being it again. */
+#define places NAME(places)
+typedef struct {
+    i64 count, at[VECTOR_BYTES / T_BYTES];
+} places;
+
+static places NAME(place_channels)(i64 count, i64 step)
+{
+    places k = {.count = count};
+    for (i64 c = 0; c < VL; c++) k.at[c] = least(c, count - 1) * step;
+    return k;
+}
+
+/* VL pixels, which follow each other in each channel, from x to vectors of channels. */
+static inline __attribute__((always_inline)) void NAME(turn)(vec *pixels, const char *x, const places *channels)
+{
+#pragma GCC unroll 4
+    for (int c = 0; c < HALF; c++) {
+        const T *const lower = (const T *)(x + channels->at[c]), *const upper = (const T *)(x + channels->at[c + HALF]);
+        pixels[c] = LOAD_HALVES(lower, upper);
+        pixels[c + HALF] = LOAD_HALVES(lower + HALF, upper + HALF);
+    }
+    NAME(transpose_halves)(pixels);
+}
+
+/* A row of n of them; x may be read up to x_end. */
+static void NAME(row_abreast)(T *to, const char *x, const places *channels, i64 n, const char *x_end)
+{
+    vec pixels[VECTOR_BYTES / T_BYTES];
+    for (i64 i = 0; i < n && n >= VL; i += VL) {
+        const i64 at = least(i, n - VL); /* the last vector steps back */
+        NAME(turn)(pixels, x + at * (i64)sizeof(T), channels);
+#pragma GCC unroll 8
+        for (int j = 0; j < VL; j++) ((vec *)to)[at + j] = pixels[j];
+    }
+    if (n >= VL) return;
+    T few[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES];
+    places copied;
+    if (x + channels->at[0] + VECTOR_BYTES > x_end || x + channels->at[VL - 1] + VECTOR_BYTES > x_end) {
+        for (i64 c = 0; c < VL; c++) NAME(copy_few)(few + c * VL, (const T *)(x + channels->at[c]), n);
+        copied = NAME(place_channels)(VL, VECTOR_BYTES);
+        channels = &copied;
+        x = (const char *)few;
+    }
+    NAME(turn)(pixels, x, channels);
+#pragma GCC unroll 8
+    for (int j = 0; j < VL; j++)
+        if (j < n) ((vec *)to)[j] = pixels[j];
+}
+
+/* The same where the channels of a pixel follow each other. */
+static void NAME(copy_abreast)(T *to, const char *x, i64 step, i64 channels, i64 n)
+{
+    for (i64 i = 0; i < n; i++)
+        if (channels == VL)
+            *(vec *)(to + i * VL) = *(const loose_vec *)(x + i * step);
+        else
+            NAME(copy_few)(to + i * VL, (const T *)(x + i * step), channels);
+}
+
+/* n finished pixels of `channels` channels, which follow each other in both, to `out`. */
+static void NAME(store_abreast)(char *out, const i64 *step, const T *sums, i64 channels, i64 n)
+{
+    if (step[1] == sizeof(T)) {
+        for (i64 i = 0; i < n; i++) NAME(copy_few)((T *)(out + i * step[4]), sums + i * VL, channels);
+        return;
+    }
+    T few[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES];
+    const int all = n >= VL && channels == VL;
+    for (i64 i = 0; i < n; i += VL) {
+        const i64 at = n < VL ? 0 : least(i, n - VL), pixels = least(n, VL);
+        vec row[VECTOR_BYTES / T_BYTES];
+#pragma GCC unroll 8
+        for (int j = 0; j < VL; j++) row[j] = *(const vec *)(sums + (at + least(j, pixels - 1)) * VL);
+        NAME(transpose_halves)(row);
+        T *const to = all ? (T *)out + at : few;
+        const i64 apart = all ? step[1] / (i64)sizeof(T) : VL;
+#pragma GCC unroll 4
+        for (int c = 0; c < HALF; c++) {
+            STORE_HALVES(to + c * apart, to + (c + HALF) * apart, row[c]);
+            STORE_HALVES(to + c * apart + HALF, to + (c + HALF) * apart + HALF, row[c + HALF]);
+        }
+        for (i64 c = 0; !all && c < channels; c++) NAME(copy_few)((T *)(out + c * step[1]) + at, few + c * VL, pixels);
+    }
+}
+
+/* The same with an epilogue that kernels do not know. */
+static void NAME(finish_abreast)(const fc_conv *p, const group *at, i64 y, const T *sums, i64 channels, i64 rows)
+{
+    const i64 *const step = p->out_stride, *const add = p->residual_stride;
+    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
+    T flat[VECTOR_BYTES / T_BYTES];
+    for (i64 c = 0; c < channels; c++)
+        for (i64 r = 0; r < rows; r++)
+            for (i64 i = 0, n; i < p->w.out; i += n) {
+                n = least(VL, p->w.out - i);
+                for (i64 j = 0; j < n; j++) flat[j] = sums[(r * p->w.out + i + j) * VL + c];
+                NAME(store)(at->out + c * step[1] + (y + r) * step[3] + i * step[4], step[4], flat, n, &end, at->g + c,
+                            at->residual ? at->residual + c * add[1] + (y + r) * add[3] + i * add[4] : NULL, add[4]);
+            }
+}
+
+/* Groups up to `end`, VL at a time, a band of rows after the other. */
+static void NAME(convolve_abreast)(const channel_work *k, T *scratch, i64 end)
+{
+    const fc_conv *const p = k->p;
+    const fc_axis *const h = &p->h, *const w = &p->w;
+    const block *const b = &k->b;
+    const i64 most = NAME(band_rows)(p), width = span_of(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
+    const i64 pixels = least(input_size(w), width - w->before), depth = depth_at(p, b->z, 0);
+    T *const strip = scratch, *const sums = strip + NAME(vectors_of_rows)(p, most) * VL, *const weights = sums + most * w->out * VL;
+    const abreast_fn *const kernels = NAME(abreast)[h->taps][h->stride];
+    const int relu = p->activation == FC_RELU, fused = !p->residual && (p->activation == FC_NONE || relu)
+                                                      && (step[4] == item || step[1] == item);
+    const int joined = step[3] == w->out * step[4], side_by_side = p->x_stride[1] == item;
+    const char *const x_end = NAME(x_bounds)(p).end;
+    int follow = 1; /* weights of a channel, one another */
+    for (i64 t = 0; t < taps; t++) follow = follow && k->s.start[t].a == t;
+    for (i64 y0 = 0; y0 < b->rows; y0 += most) {
+        const i64 rows = least(most, b->rows - y0), high = span_of(h, rows), top = (b->y0 + y0) * h->stride;
+        memset(strip, 0, high * width * VECTOR_BYTES);
+        group at = k->at;
+        for (; at.g < end; at = NAME(group_behind)(p, at, VL)) {
+            const i64 channels = least(VL, end - at.g), a = NAME(group_behind)(p, at, 1).weights - at.weights;
+            vec bias = -(T)0 - (vec){0}; /* changes no bit */
+            const places of_x = NAME(place_channels)(channels, p->x_stride[1]), of_weights = NAME(place_channels)(channels, a * item);
+            if (follow)
+                NAME(row_abreast)(weights, (const char *)at.weights, &of_weights, taps,
+                                  (const char *)(at.weights + (a > 0 ? (channels - 1) * a : 0) + taps));
+            for (i64 c = 0; c < VL; c++) {
+                const T *const from = at.weights + least(c, channels - 1) * a;
+                for (i64 t = 0; !follow && t < taps; t++) weights[t * VL + c] = from[k->s.start[t].a];
+                if (fused && p->bias) bias[c] = ((const T *)p->bias)[at.g + least(c, channels - 1)];
+            }
+            for (i64 i = 0; i < high && pixels > 0 && depth >= 0; i++) {
+                const i64 row = h->source[top + i];
+                if (row < 0) continue;
+                T *const to = strip + (i * width + w->before) * VL;
+                const char *const from = at.x + depth * p->x_stride[2] + row * p->x_stride[3];
+                if (side_by_side)
+                    NAME(copy_abreast)(to, from, p->x_stride[4], channels, pixels);
+                else
+                    NAME(row_abreast)(to, from, &of_x, pixels, x_end);
+            }
+            for (i64 y = 0; y < rows; y++) {
+                i64 first = 0, last = h->taps; /* taps whose rows are in x */
+                const i64 *const source = h->source + top + y * h->stride;
+                while (p->finite && first < last && source[first] < 0) first++;
+                while (p->finite && first < last && source[last - 1] < 0) last--;
+                const i64 parts = (w->out + MOST_ABREAST - 1) / MOST_ABREAST;
+                for (i64 i = 0, x = 0, next; i < parts; i++, x = next) {
+                    next = w->out * (i + 1) / parts;
+                    kernels[next - x](weights + first * w->taps * VL, strip + ((y * h->stride + first) * width + x * w->stride) * VL,
+                                      width * VL, last - first, sums + (y * w->out + x) * VL, bias, fused && relu);
+                }
+            }
+            if (!fused)
+                NAME(finish_abreast)(p, &at, y0, sums, channels, rows);
+            else
+                for (i64 y = 0; y < rows; y += joined ? rows : 1)
+                    NAME(store_abreast)(at.out + (y0 + y) * step[3], step, sums + y * w->out * VL, channels,
+                                        joined ? rows * w->out : w->out);
+        }
+    }
+}
