@@ -8,14 +8,17 @@
 
 #include "tiles.h"
 
+/* Columns of at most two rows that are stored together: several tiles, whose ends would be parts of vectors. */
+#define STORED_COLUMNS ((i64)(STORED_BYTES / (2 * LANES * sizeof(T))))
+
 /* A worker's scratch: pixels of the `held` channels, sums, weights packed on the way where the plan has none, the tiling. Sums are those of all output channels of the task where not all input channels are held, of one
- * block where these come in several blocks, else of one tile. */
+ * block where these come in several blocks, else of the tiles that are stored together. */
 static i64 NAME(strip_size)(const fc_conv *p) { return round_up(p->held * NAME(plane_pitch)(p), VL); }
 
 static i64 NAME(sums_size)(const fc_conv *p)
 {
     if (p->held < p->icg) return p->rows * p->cols * round_up(p->oc_step, LANES);
-    return (p->icg > p->ic_block ? p->rows * p->cols : MOST_PIXELS) * LANES;
+    return (p->icg > p->ic_block ? p->rows * p->cols : 2 * STORED_COLUMNS) * LANES;
 }
 
 static i64 NAME(channels_scratch)(const fc_conv *p)
@@ -65,11 +68,11 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
     const int activation = p->activation;
     char *const out = k->out + o * step[1] + y * step[3] + x * step[4];
     const char *const residual = !k->residual ? NULL : k->residual + o * add_step[1] + y * add_step[3] + x * add_step[4];
-    if (bias)
-        for (i64 i = 0; i < pixels; i++)
-            for (i64 j = 0; j < lanes; j += VL) *(loose_vec *)(c + i * lanes + j) += *(const loose_vec *)(bias + j);
 
     if (step[1] == sizeof(T)) { /* channels follow each other */
+        if (bias)
+            for (i64 i = 0; i < pixels; i++)
+                for (i64 j = 0; j < lanes; j += VL) *(loose_vec *)(c + i * lanes + j) += *(const loose_vec *)(bias + j);
         if (residual)
             for (i64 i = 0; i < pixels; i++)
                 for (i64 l = 0; l < channels; l++)
@@ -83,35 +86,50 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
                           least(VL, channels - j));
         return;
     }
-    for (i64 j = 0; j < channels; j += VL)
+    const int relu = activation == FC_RELU && !residual, finished = relu || (activation == FC_NONE && !residual);
+    for (i64 j = 0; j < channels; j += VL) {
+        const i64 last = least(VL, channels - j);
+        vec shift = -(T)0 - (vec){0}; /* changes no bit */
+        if (bias) shift = *(const loose_vec *)(bias + j);
+        i64 r = 0, q = 0; /* row and column of the first pixel */
         for (i64 p0 = 0; p0 < pixels; p0 += VL) {
-            const i64 end = least(p0 + VL, pixels), last = least(VL, channels - j);
+            const i64 count = least(VL, pixels - p0);
             vec row[VECTOR_BYTES / T_BYTES];
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++) {
-                row[i] = (vec){0};
-                if (p0 + i < pixels) row[i] = *(const loose_vec *)(c + (p0 + i) * lanes + j);
+                row[i] = *(const loose_vec *)(c + (p0 + least(i, count - 1)) * lanes + j) + shift;
+                if (relu) row[i] = RECTIFIED(row[i]);
             }
             NAME(transpose)(row);
+            char *to = out + j * step[1] + r * step[3] + q * step[4];
+            if (finished && count == VL && last == VL && q + VL <= cols && step[4] == sizeof(T)) {
+#pragma GCC unroll 16
+                for (int l = 0; l < VL; l++) *(loose_vec *)(to + l * step[1]) = row[l];
+                if ((q += VL) == cols) q = 0, r++;
+                continue;
+            }
             T flat[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES] __attribute__((aligned(VECTOR_BYTES)));
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++) *(loose_vec *)(flat + i * VL) = row[i];
-            for (i64 i = p0, n; residual && i < end; i += n) {
-                n = least(end - i, cols - i % cols);
-                for (i64 l = 0; l < last; l++)
-                    for (i64 q = 0; q < n; q++)
-                        flat[l * VL + i - p0 + q] += *(const T *)(residual + (j + l) * add_step[1] + i / cols * add_step[3]
-                                                            + (i % cols + q) * add_step[4]);
-            }
-#define EACH for (i64 i = 0; i < last * VL; i++)
-            ACTIVATE(EACH, flat[i], activation, parameter)
+            for (i64 i = 0, n; i < count; i += n, q = 0, r++) { /* what lies in each row */
+                n = least(count - i, cols - q);
+                to = out + j * step[1] + r * step[3] + q * step[4];
+                for (i64 l = 0; l < last; l++) {
+                    T *const sums = flat + l * VL + i;
+                    for (i64 m = 0; residual && m < n; m++)
+                        sums[m] += *(const T *)(residual + (j + l) * add_step[1] + r * add_step[3] + (q + m) * add_step[4]);
+#define EACH for (i64 m = 0; m < n; m++)
+                    if (!finished) ACTIVATE(EACH, sums[m], activation, parameter)
 #undef EACH
-            for (i64 i = p0, n; i < end; i += n) {
-                n = least(end - i, cols - i % cols);
-                char *const to = out + j * step[1] + i / cols * step[3] + i % cols * step[4];
-                for (i64 l = 0; l < last; l++) NAME(put)(to + l * step[1], step[4], flat + l * VL + i - p0, n);
+                    NAME(put)(to + l * step[1], step[4], sums, n);
+                }
+                if (q + n < cols) {
+                    q += n;
+                    break;
+                }
             }
         }
+    }
 }
 
 /* The bias of a full block of output channels from o on, zeros behind the last, in `to`; NULL: there is none. */
@@ -162,35 +180,44 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
     /* Input that is read where it lies: later rows come a line of every channel a tap; where no loop is over channels, at
      * once. */
     const int by_line = k->fetch && p->d.taps == 1 && k->s.channels > 1;
-    T *c = k->sums;
+    /* Sums of several blocks of input channels lie as the outputs do; else those of some tiles, until they are stored. */
+    const int whole = !(first && last);
+    const i64 lanes = nv * VL;
     i64 touched = 0;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
         const i64 y1 = least(y0 + 2, k->rows);
         const char *line = NULL, *end = NULL; /* of channel 0, in the rows after the next */
         if (by_line && y0 + 2 < k->rows) line = NAME(input_rows)(p, k->fetch, &k->b, y0 + 2, y0 + 4, &end);
         if (k->fetch && !(by_line && y0)) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 2 + 2 * !by_line);
-        for (i64 i = 0, x = 0; i < k->t.count; x = k->t.ends[i++]) {
-            const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
-            for (i64 y = y0; y < y1; y += high) {
-                steps some;
-                const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
-                const char *ahead = (const char *)weights;
-                i64 step = 0, tap = 0;
-                if (line < end) {
-                    ahead = line;
-                    step = p->x_stride[1];
-                    tap = 64 - k->s.channels * step;
-                    line += s->taps * 64;
-                } else {
-                    if (touched < wanted) ahead = next + touched, step = 64;
-                    touched += s->taps * s->channels * 64;
+        for (i64 i = 0, from = 0, behind; i < k->t.count; from = behind) {
+            i64 tile = i + 1;
+            while (tile < k->t.count && (whole || k->t.ends[tile] - from <= STORED_COLUMNS)) tile++;
+            behind = k->t.ends[tile - 1];
+            const i64 width = behind - from;
+            T *const sums = k->sums + (whole ? y0 * width * lanes : 0);
+            for (i64 x = from; i < tile; x = k->t.ends[i++]) {
+                const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
+                for (i64 y = y0; y < y1; y += high) {
+                    steps some;
+                    const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
+                    const char *ahead = (const char *)weights;
+                    i64 step = 0, tap = 0;
+                    if (line < end) {
+                        ahead = line;
+                        step = p->x_stride[1];
+                        tap = 64 - k->s.channels * step;
+                        line += s->taps * 64;
+                    } else {
+                        if (touched < wanted) ahead = next + touched, step = 64;
+                        touched += s->taps * s->channels * 64;
+                    }
+                    if (last) NAME(fetch_tile)(k, o, least(lanes, p->ocg - o), y, x, high, q);
+                    NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s,
+                                                             sums + ((y - y0) * width + x - from) * lanes, width * lanes, !first,
+                                                             ahead, step, tap);
                 }
-                if (last) NAME(fetch_tile)(k, o, least(nv * VL, p->ocg - o), y, x, high, q);
-                NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s, c, !first,
-                                             ahead, step, tap);
-                if (last) NAME(store_tile)(k, c, nv, o, y, x, high, q, bias);
-                if (!(first && last)) c += high * q * nv * VL;
             }
+            if (last) NAME(store_tile)(k, sums, nv, o, y0, from, y1 - y0, width, bias);
         }
     }
 }

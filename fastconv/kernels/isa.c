@@ -63,6 +63,7 @@ enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16, MOST_CHANNEL = INT32_MAX };
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3)
 enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11, MOST_CHANNEL = 1 << 12 };
 #endif
+enum { STORED_BYTES = 1 << 13 }; /* sums of tiles that are stored together, of L1 */
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
 
 /* Rows by vectors of pixels of one channel: X(R, NV). Sums of one block, and one more, fit the registers. */
@@ -175,6 +176,7 @@ static i64 tap_at(const fc_axis *axis, i64 tap)
     return axis->tap_offset[tap] * axis->stride + axis->phase[axis->tap_phase[tap]];
 }
 
+#if !SHIFTS
 /* Padded positions that a number of outputs of an axis read. */
 static i64 span_of(const fc_axis *axis, i64 outputs)
 {
@@ -183,6 +185,7 @@ static i64 span_of(const fc_axis *axis, i64 outputs)
         if (last < tap_at(axis, tap)) last = tap_at(axis, tap);
     return (outputs - 1) * axis->stride + last + 1;
 }
+#endif
 
 /* The slice of x that a tap reads for output slice z, -1: zeros. */
 static i64 depth_at(const fc_conv *p, i64 z, i64 tap) { return p->d.source[z * p->d.stride + tap_at(&p->d, tap)]; }

@@ -35,7 +35,7 @@
 #define END_SUMS(R, Q, NV)                                                                                     \
     _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
         _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                                 \
-            loose_vec *const to = (loose_vec *)(c + (i * NV + j) * VL);                                        \
+            loose_vec *const to = (loose_vec *)(c + i / (Q) * c_row + (i % (Q) * NV + j) * VL);                \
             if (add)                                                                                           \
                 *to += acc[i][j];                                                                              \
             else                                                                                               \
@@ -43,7 +43,7 @@
         }
 
 /* The micro-kernel, R rows of Q pixels by NV vectors of channels:
- *   c[i][j] (+)= sum over steps t, channels k of
+ *   c[i / Q * c_row + i % Q * NV * VL + j] (+)= sum over steps t, channels k of
  *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
  * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
  * bits. Touches `ahead`, too: `ahead_step` bytes further a step, and `ahead_tap` a tap. */
@@ -64,10 +64,10 @@
     END_SUMS(R, Q, NV)
 
 #define TILE_OF(R, Q, NV, COL)                                                                                 \
-    static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c,   \
+    static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c, i64 c_row, \
                                                     int add, const char *ahead, i64 ahead_step, i64 ahead_tap) \
     {                                                                                                          \
-        (void)b_row;                                                                                           \
+        (void)b_row, (void)c_row;                                                                              \
         TILE_BODY(R, Q, NV, COL)                                                                               \
     }
 #define TILE(R, Q) TILE_OF(R, Q, 1, 1) TILE_OF(R, Q, 2, 1) TILE_OF(R, Q, 1, 2) TILE_OF(R, Q, 2, 2)
@@ -77,11 +77,11 @@ TILES(TILE)
 
 /* The same for Winograd's products, whose b holds a vector of channels of each tile. */
 #define PRODUCT_TILE_OF(R, Q, NV)                                                                              \
-    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, T *c, int add, \
+    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, T *c, i64 c_row, int add, \
                                               const char *ahead, i64 ahead_step, i64 ahead_tap)                \
     {                                                                                                          \
         const i64 channels = s->channels, b_channel = s->b_channel;                                            \
-        (void)b_row, (void)ahead_tap;                                                                          \
+        (void)b_row, (void)c_row, (void)ahead_tap;                                                                          \
         START_SUMS(R, Q, NV)                                                                                   \
         for (i64 t = 0; t < s->taps; t++) {                                                                    \
             const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
@@ -95,7 +95,7 @@ ROW_TILES(PRODUCT_TILE)
 #undef PRODUCT_TILE_OF
 
 #define tile_fn NAME(tile_fn)
-typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, int, const char *, i64, i64);
+typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, i64, int, const char *, i64, i64);
 
 /* tiles[elements between pixels of a row - 1][vectors - 1][rows][pixels of a row] */
 static const tile_fn NAME(tiles)[2][2][3][MOST_PIXELS + 1] = {

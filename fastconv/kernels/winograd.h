@@ -244,7 +244,7 @@ static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *we
                 const steps s = {.taps = least(most, k->blocks - c), .channels = VL, .b_channel = 1, .start = starts};
                 const i64 ahead = next < end;
                 NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + e * k->step + (c * k->tiles + t) * VL, 0,
-                                               &s, k->sums + (e * k->pitch + t) * lanes, c > 0, ahead ? next : (const char *)weights,
+                                               &s, k->sums + (e * k->pitch + t) * lanes, 0, c > 0, ahead ? next : (const char *)weights,
                                                ahead * 64, 0);
                 next += s.taps * VL * 64;
             }
