@@ -82,6 +82,7 @@ int main(int argc, char **argv)
         t->at = array(item, unused, &bytes);
     }
     const int algorithm = p.tw.m ? FC_WINOGRAD : (int)kind_of_lanes;
+    p.few = isa->few[algorithm];
     p.scratch_bytes = isa->scratch[algorithm][kind](&p);
     p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
     fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);

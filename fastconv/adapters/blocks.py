@@ -126,7 +126,7 @@ def choose_lanes(
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     speed = min(1.0, per_tile * min(vectors, 2) / tuning.LEAST_SUMS)
-    store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED
+    store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED[most]
     repacked = tuning.PACK_WEIGHTS * terms * vector * borrow
     inside = math.prod(axis.inside for axis in low.axes)
     channels = vectors * (rows * cols * (terms * inside / speed + store) + repacked)

@@ -87,7 +87,7 @@ def _near(cut: Cut, shape: Shape, layout: Layout) -> bool:
     """Whether tasks that leave out all padding may read x where it lies.
 
     What a task spans is hardly more than what a strip would take, and spreads over all sets of a cache, whatever the
-    distance between channels.
+    distance between channels; for narrow tiles these share pages.
     """
     low, place = cut.low, layout.place
     if place is None or not layout.finite or low.w.stride > 2 or min(axis.before for axis in low.axes) < 0:
@@ -95,7 +95,8 @@ def _near(cut: Cut, shape: Shape, layout: Layout) -> bool:
     channel, row = place[1] * shape.item, place[3] * shape.item
     rows, cols = (cut.rows + low.h.reach) * low.h.stride, (cut.cols + low.w.reach) * low.w.stride
     packed = strip_pixels(low, cut.rows, cut.cols, bands=True) // low.d.taps
-    return (channel & -channel) <= min(rows * row, shape.most_span) and rows * cols <= packed * 3 // 2 + 16
+    spread = channel <= shape.most_channel and (channel & -channel) <= min(rows * row, shape.most_span)
+    return spread and rows * cols <= packed * 3 // 2 + 16
 
 
 def _source(cut: Cut, shape: Shape, place: Ints | None, in_place: bool) -> Source:

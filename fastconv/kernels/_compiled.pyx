@@ -30,7 +30,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_conv:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
-        int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, mr, lanes, lane_unit
+        int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, few, mr, lanes, lane_unit
         int in_place
         const char *x
         int64_t x_stride[5]
@@ -59,6 +59,7 @@ cdef extern from "engine.h" nogil:
         const int *mr
         int64_t (*widest_panel)(int64_t)
         int most_pixels
+        int64_t few[4]
         int together[2]
         int (*has_windows)(int64_t, int64_t)
         task_fn task[4][2]
@@ -273,6 +274,7 @@ cdef class Layer:
         self.conv.ic_block = ic_block
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
+        self.conv.few = self.found.few[algorithm]
         self.conv.borrowed = borrowed
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter

@@ -44,6 +44,7 @@ typedef struct {
     i64 n_step;              /* of so many images; 1 but for Winograd */
     i64 ic_block;            /* channels summed from zero before they are added; part of the algorithm */
     i64 held;                /* channels in the lanes: input channels packed at a time, all or a number of blocks */
+    i64 few;                 /* input channels up to which each is a step of its own */
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
     i64 lanes, lane_unit;    /* packed weights: output channels of a block; the last one is rounded up to units */
     int in_place;            /* x may be read where it lies: no padding, stride 1, unit stride along w */
@@ -77,6 +78,7 @@ typedef struct {
     const int *mr; /* rows of the register blocks with pixels in the lanes, largest first, 0 ends */
     i64 (*widest_panel)(i64 mr); /* in vectors */
     int most_pixels; /* of a register tile with channels in the lanes */
+    i64 few[FC_ALGORITHMS]; /* see fc_conv */
     int together[2]; /* channels of a depthwise layer that may share a vector */
     int (*has_windows)(i64 taps, i64 stride); /* whether windows of taps x taps may be read where they lie */
     /* [0] float32, [1] float64 */

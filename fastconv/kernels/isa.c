@@ -107,13 +107,14 @@ static i64 round_up(i64 a, i64 unit) { return (a + unit - 1) / unit * unit; }
 static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps; }
 
 /* Starts that a micro-kernel is given: one a tap; with few channels one for each of them, too, as the loop over them
- * would be too short. */
-enum { FEW_CHANNELS = 8 };
-enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
+ * would be too short. Narrow tiles of channels have longer steps: 6->16 5x5 on a Zen 1 59 % of the peak with a start for each
+ * channel, 72 with one for all six; tiles of pixels gain nothing, and 8->8 at 16x16 loses 12 %. */
+enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
+enum { FEW_OUTPUTS = 64, MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
 enum { AHEAD = 8, MOST_PHASES = 64 }; /* packing: channels whose rows are fetched ahead, phases done together */
 static i64 steps_of(const fc_conv *p)
 {
-    return taps_of(p) * (p->icg <= least(FEW_CHANNELS, p->ic_block) ? p->icg : 1);
+    return taps_of(p) * (p->icg <= least(p->few, p->ic_block) ? p->icg : 1);
 }
 
 /* Where a step starts, in weights and in pixels, in elements; and the part of a register tile that it is for. */
@@ -304,7 +305,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define TOGETHER(bytes) (SHIFTS ? 1 + (VECTOR_BYTES / (bytes) >= 16) : VECTOR_BYTES / (bytes))
 
 const fc_isa PASTE(fc_isa_, ISA) = {
-    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS, {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
+    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
+    {[FC_PIXELS] = FEW_CHANNELS, [FC_CHANNELS] = FEW_FOR_TILES, [FC_DEPTHWISE] = FEW_CHANNELS, [FC_WINOGRAD] = FEW_CHANNELS}, {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},

@@ -59,6 +59,11 @@ class Shape(NamedTuple):
         """
         return 1 << (16 if self.wide else 11)
 
+    @property
+    def most_channel(self) -> int:
+        """Bytes that channels may be apart, for their pixels to be read where they lie."""
+        return 1 << (31 if self.wide else 12)
+
 
 @lru_cache(maxsize=256)
 def panels(shape: Shape, sizes: tuple[tuple[int, ...], ...]) -> np.ndarray:

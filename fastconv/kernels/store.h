@@ -112,10 +112,10 @@ typedef struct {
     i64 width, runs, length;
 } run_shape;
 
-static run_shape NAME(shape_runs)(const fc_conv *p, i64 rows, i64 cols)
+static run_shape NAME(shape_runs)(const fc_conv *p, i64 rows, i64 cols, int in_place)
 {
     run_shape s;
-    for (s.in_place = p->in_place;; s.in_place = 0) {
+    for (s.in_place = in_place;; s.in_place = 0) {
         s.width = s.in_place ? p->x_stride[3] / (i64)sizeof(T) : cols + p->w.reach;
         const i64 flat = (rows - 1) * s.width + cols;
         s.by_row = s.width < cols || rows * ((cols + VL - 1) / VL) < (flat + VL - 1) / VL;
