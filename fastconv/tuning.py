@@ -1,8 +1,8 @@
 """Every measured constant, with unit, machine, date and the command that measures it again.
 
 Machine "zen5-2": AMD EPYC (family 26), 2 cores, AVX-512, 48 KB L1, 1 MB L2 a core, gcc 12, November 2026. "zen4-2": AMD
-EPYC (family 25, model 17), 2 cores, AVX-512 at half the rate, 32 KB L1, 1 MB L2 a core, gcc 12, November 2026. "zen1-2":
-AMD EPYC (family 23, model 1), 2 cores, AVX2 at half the rate, 32 KB L1, 512 KB L2 a core, gcc 12, November 2026.
+EPYC (family 25, model 17), 2 cores, AVX-512 at half the rate, 32 KB L1, 1 MB L2 a core, gcc 12, November 2026.
+"zen1-2": AMD EPYC (family 23, model 1), 2 cores, AVX2 at half the rate, 32 KB L1, 512 KB L2 a core, gcc 12, same month.
 """
 
 from __future__ import annotations
@@ -156,6 +156,9 @@ POOL_PIECE_BYTES = 2 * 2**20
 """Input of a pooling that is read at a time, bytes; the cut does not depend on the threads. zen5-2, 2026-11, roughly
 (`fastconv.max_pool2d` of 8x64x112x112, 3x3 stride 2, float32, best of 7): 256 KB 6.2 ms on one thread and 7.4 on two,
 1 MB 5.3 and 4.6, 2 MB 5.1 and 4.0, 4 MB 5.0 and 3.8. In small pieces two threads wait for Python's lock."""
+
+POOL_COMPILED_BYTES = 256 * 1024
+"""Input and result of a pooling in the compiled kernels below which one thread does all, bytes. Not swept."""
 
 POOL_PARALLEL_BYTES = 12 * 2**20
 """Input of a pooling below which one thread does all, bytes; a search for places counts every tap. zen5-2, 2026-11,

@@ -16,7 +16,8 @@ from fastconv.errors import UnsupportedConv
 os.environ.setdefault("NUMBA_NUM_THREADS", "8")  # read when Numba is imported; the tests go up to 8
 
 tuning.PARALLEL_FLOPS = 0  # the problems are small: let every call use the threads that it is told to
-tuning.POOL_PARALLEL_BYTES, tuning.POOL_PIECE_BYTES = 0, 4096  # and let pools have something to share out
+tuning.POOL_COMPILED_BYTES = tuning.POOL_PARALLEL_BYTES = 0
+tuning.POOL_PIECE_BYTES = 4096  # and let pools have something to share out
 
 CONVOLUTIONS = {1: fastconv.conv1d, 2: fastconv.conv2d, 3: fastconv.conv3d}
 

@@ -9,7 +9,7 @@ import fastconv
 from fastconv import grad as gradients
 from fastconv import tuning
 from fastconv.kernels.sharing import share
-from fastconv.pooling import pieces
+from fastconv.pooling import compiled, pieces
 
 CALLS = {
     "max": lambda x, **o: fastconv.max_pool2d(x, 3, 2, 1, **o),
@@ -28,8 +28,15 @@ CALLS = {
 }
 
 
+@pytest.fixture(params=["compiled", "numpy"])
+def way(request, monkeypatch):
+    """Pools by the compiled kernels, where these are installed, and by NumPy's passes."""
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "combine", lambda *_: False)
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_threads_change_no_bit(rng, name):
+def test_threads_change_no_bit(rng, way, name):
     x = rng.standard_normal((3, 5, 30, 26)).astype("float32")
     one = CALLS[name](x, threads=1)
     for threads in (2, 3, 8):
@@ -38,7 +45,7 @@ def test_threads_change_no_bit(rng, name):
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "adaptive avg" not in name])
 @pytest.mark.parametrize("nbytes", [1, 700, 10_000, 10**9])
-def test_the_cut_changes_no_number(rng, monkeypatch, name, nbytes):
+def test_the_cut_changes_no_number(rng, way, monkeypatch, name, nbytes):
     x = rng.standard_normal((3, 5, 30, 26))
     expected = CALLS[name](x)
     monkeypatch.setattr(tuning, "POOL_PIECE_BYTES", nbytes)
@@ -62,7 +69,7 @@ def test_small_work_stays_on_one_thread(monkeypatch):
     monkeypatch.setattr(tuning, "POOL_PARALLEL_BYTES", 10**6)
     used = []
     monkeypatch.setattr(pieces, "share", lambda call, parts, threads: used.append(threads))
-    x = np.zeros((4, 5, 60, 60))
+    x = np.zeros((4, 5, 60, 60), "int64")  # integers are NumPy's
     fastconv.max_pool2d(x, 2, threads=2)
     fastconv.max_pool2d(np.tile(x, (2, 1, 1, 1)), 2, threads=2)
     assert used == [1, 2]
@@ -72,7 +79,7 @@ def test_num_threads_counts(monkeypatch):
     used = []
     monkeypatch.setattr(pieces, "share", lambda call, parts, threads: used.append(threads))
     with fastconv.num_threads(3):
-        fastconv.max_pool2d(np.zeros((4, 5, 60, 60)), 2)
+        fastconv.max_pool2d(np.zeros((4, 5, 60, 60), "int64"), 2)
     assert used == [3]
 
 
@@ -96,7 +103,7 @@ BOUNDED += [
 
 
 @pytest.mark.parametrize(("name", "shape"), BOUNDED)
-def test_temporaries_are_bounded_by_pieces(rng, monkeypatch, name, shape):
+def test_temporaries_are_bounded_by_pieces(rng, way, monkeypatch, name, shape):
     monkeypatch.setattr(tuning, "POOL_PIECE_BYTES", 64 * 1024)
     x = rng.standard_normal(shape)
     CALLS[name](x, threads=1)

@@ -50,6 +50,23 @@ cdef extern from "engine.h" nogil:
         fc_transform th, tw
         const char *ran
 
+    ctypedef struct fc_pool_axis:
+        int64_t size, out, start, stride, kernel, dilation
+        const int64_t *count
+
+    ctypedef struct fc_pool:
+        int64_t n, c
+        fc_pool_axis axis[3]
+        int64_t rows
+        const char *x
+        const char *x_end
+        int64_t x_stride[5]
+        char *out
+        int64_t out_stride[5]
+        double divisor
+        char *scratch
+        int64_t scratch_bytes
+
     ctypedef void (*task_fn)(void *, int64_t, int)
     ctypedef int64_t (*scratch_fn)(const fc_conv *)
 
@@ -65,6 +82,8 @@ cdef extern from "engine.h" nogil:
         task_fn task[4][2]
         scratch_fn scratch[4][2]
         task_fn peak[2]
+        task_fn pool[2][2]
+        int64_t (*pool_scratch[2])(const fc_pool *)
         task_fn stream
 
     ctypedef struct fc_stream:
@@ -92,6 +111,7 @@ cdef extern from *:
     int last_kernel_id
 
 
+TASKS = 16  # of a pooling, for each thread
 KINDS = ("pixels", "channels", "depthwise")
 ACTIVATIONS = (None, "relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "leaky_relu")
 _kernel_names = []
@@ -229,6 +249,45 @@ def bandwidth(unsigned char[::1] buffer, int threads=1, double milliseconds=10.0
         if attempt == 0:
             count = max(threads, <int64_t>(count * milliseconds * 1e-3 / max(elapsed, 1e-7)))
     return moved / elapsed / 1e9
+
+
+def pool(bint mean, x, out, axes, double divisor, int threads):
+    """Pool ``x`` (n, c, d, h, w), float32 or float64 whose rows have no gaps, into ``out``: largest elements, or means.
+
+    ``axes`` are (size, out, start, stride, kernel, dilation, counts) for d, h, w, as in `fastconv.pooling.geometry`;
+    ``counts``, int64, are None where the ``divisor`` of means is given, which is 0 otherwise.
+    """
+    cdef fc_pool work
+    cdef fc_pool_axis *axis
+    cdef const fc_isa *found = _find(_isa)
+    cdef bint double_precision = x.itemsize == 8
+    cdef task_fn task = found.pool[mean][double_precision]
+    cdef int64_t rows = 1
+    cdef int64_t last = x.itemsize
+    cdef int i, stopped = 0
+    work.n, work.c = x.shape[:2]
+    for i in range(3):
+        axis = &work.axis[i]
+        axis.size, axis.out, axis.start, axis.stride, axis.kernel, axis.dilation, counts = axes[i]
+        axis.count = NULL if counts is None else <const int64_t *>_address(counts)
+    rows = work.n * work.c * work.axis[0].out * work.axis[1].out
+    work.rows = max(1, rows // (TASKS * threads))
+    work.x = _strided(x, work.x_stride)
+    for i in range(5):
+        last += max(<int64_t>(x.shape[i] - 1) * work.x_stride[i], 0)
+    work.x_end = work.x + last
+    work.out = _strided(out, work.out_stride)
+    work.divisor = divisor
+    work.scratch_bytes = found.pool_scratch[double_precision](&work)
+    with nogil:
+        work.scratch = <char *>fc_borrow(threads * work.scratch_bytes)
+        if work.scratch != NULL:
+            stopped = fc_parallel_for(task, &work, (rows + work.rows - 1) // work.rows, threads)
+            fc_give_back(work.scratch)
+    if work.scratch == NULL:
+        raise MemoryError(f"no memory for {threads * work.scratch_bytes} bytes of scratch; pass fewer threads")
+    if stopped:
+        _interrupted()
 
 
 cdef const fc_isa *_find(str name) except NULL:

@@ -69,6 +69,26 @@ typedef struct {
     const char *ran;     /* set by the kernels: the name of the instruction set that really ran */
 } fc_conv;
 
+/* The windows of a pooling along one axis: window o shows start + o * stride + k * dilation. */
+typedef struct {
+    i64 size, out, start, stride, kernel, dilation;
+    const i64 *count; /* means: elements of each window; or NULL, where the divisor is given */
+} fc_pool_axis;
+
+/* A pooling. Strides are in bytes, axes (n, c, d, h, w); elements of a row of x follow each other. */
+typedef struct {
+    i64 n, c;
+    fc_pool_axis axis[3];
+    i64 rows; /* of outputs, a task */
+    const char *x, *x_end; /* the last element ends there */
+    i64 x_stride[5];
+    char *out;
+    i64 out_stride[5];
+    double divisor; /* of means; 0: the product of the axes' counts */
+    char *scratch;  /* as in fc_conv */
+    i64 scratch_bytes;
+} fc_pool;
+
 typedef void (*task_fn)(void *context, i64 task, int worker);
 typedef i64 (*scratch_fn)(const fc_conv *conv);
 
@@ -85,6 +105,8 @@ typedef struct {
     task_fn task[FC_ALGORITHMS][2];       /* the context is an fc_conv */
     scratch_fn scratch[FC_ALGORITHMS][2]; /* bytes that a worker needs */
     task_fn peak[2];
+    task_fn pool[2][2]; /* largest elements, means; the context is an fc_pool */
+    i64 (*pool_scratch[2])(const fc_pool *pool);
     task_fn stream; /* the context is an fc_stream */
 } fc_isa;
 

@@ -100,6 +100,12 @@ enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
 
+
+/* Pools: vectors of columns that are combined together, so that one does not wait for another; and how. The processor's
+ * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */
+enum { AT_ONCE = 4 };
+enum { LARGEST, NAN_WINS, SUM };
+
 enum { GROUP = 16, MOST_ALPHA = 8 }; /* Winograd: columns of outputs stored together, inputs of a tile along an axis */
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
@@ -152,8 +158,28 @@ static block block_of(const fc_conv *p, i64 task)
     return b;
 }
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* The larger ones of two vectors' elements, where none is NaN. */
+#if defined(__AVX512F__)
+#define LARGER_F32(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
+#define LARGER_F64(a, b) _mm512_max_pd((__m512d)(a), (__m512d)(b))
+#elif defined(__AVX2__)
+#define LARGER_F32(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
+#define LARGER_F64(a, b) _mm256_max_pd((__m256d)(a), (__m256d)(b))
+#elif defined(__x86_64__)
+#define LARGER_F32(a, b) _mm_max_ps((__m128)(a), (__m128)(b))
+#define LARGER_F64(a, b) _mm_max_pd((__m128d)(a), (__m128d)(b))
+#elif defined(__aarch64__)
+#define LARGER_F32(a, b) vmaxq_f32((float32x4_t)(a), (float32x4_t)(b))
+#define LARGER_F64(a, b) vmaxq_f64((float64x2_t)(a), (float64x2_t)(b))
+#else
+#define LARGER_F32(a, b) (((lane_index)(a) & ((a) > (b))) | ((lane_index)(b) & ~((a) > (b))))
+#define LARGER_F64 LARGER_F32
 #endif
 
 /* Rows of a strip, of one phase of the columns: every phase of the rows with what the taps reach beyond, or, where that is
@@ -243,6 +269,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128(high, low)
 #define STORE_HALVES(low, high, v) _mm256_storeu2_m128(high, low, (__m256)(v))
 #define HALVES_IN_ORDER(v) (vec)_mm256_permute4x64_pd((__m256d)(v), 0xd8)
+#define LARGER_OF LARGER_F32
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
@@ -255,6 +282,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "channels.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "pool.h"
 #include "stream.h"
 #undef T
 #undef T_BYTES
@@ -267,6 +295,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef EVEN_OF_HALVES
 #undef ODD_OF_HALVES
 #undef LOAD_HALVES
+#undef LARGER_OF
 #undef STORE_HALVES
 #undef SUFFIX
 #undef EXP
@@ -289,6 +318,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define ODD_OF_HALVES(a, b) (vec)_mm256_unpackhi_pd((__m256d)(a), (__m256d)(b))
 #define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128d(high, low)
 #define STORE_HALVES(low, high, v) _mm256_storeu2_m128d(high, low, (__m256d)(v))
+#define LARGER_OF LARGER_F64
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf
@@ -301,6 +331,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "channels.h"
 #include "depthwise.h"
 #include "winograd.h"
+#include "pool.h"
 
 #define TOGETHER(bytes) (SHIFTS ? 1 + (VECTOR_BYTES / (bytes) >= 16) : VECTOR_BYTES / (bytes))
 
@@ -312,5 +343,7 @@ const fc_isa PASTE(fc_isa_, ISA) = {
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},
      {depthwise_scratch_f32, depthwise_scratch_f64},     {winograd_scratch_f32, winograd_scratch_f64}},
     {peak_f32, peak_f64},
+    {{max_pool_f32, max_pool_f64}, {mean_pool_f32, mean_pool_f64}},
+    {pool_scratch_f32, pool_scratch_f64},
     stream,
 };

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import arrays
 from fastconv.arguments import check_bool, check_ints
 from fastconv.calls import Array, Ints, Padding
-from fastconv.pooling import geometry, pieces, reduction
+from fastconv.pooling import compiled, geometry, pieces, reduction
 from fastconv.spec import PoolSpec
 
 Divisor = list[np.ndarray] | int
@@ -201,7 +201,8 @@ def _max_pool(
             reduction.to_whole(found[piece], source.shape[:2], piece.planes, source[0, 0].size)
 
     taps = 1 if found is None else math.prod(spec.kernel_size)
-    pieces.run(compute, pieces.cut(source, first.out), array.nbytes * taps, threads)
+    if found is not None or not compiled.combine(source, [first, *others], best, None, threads):
+        pieces.run(compute, pieces.cut(source, first.out), array.nbytes * taps, threads)
     maxima = result if out is not None else arrays.give_back(result, x)
     return maxima if where is None else (maxima, arrays.give_back(where, x))
 
@@ -223,7 +224,8 @@ def _avg_pool(
         reduction.combine(np.add, 0, source[piece.planes], [first.cut(piece.rows), *others], part)
         np.divide(part, divide_by(numbers, piece.rows, array.dtype), out=part)
 
-    pieces.run(compute, pieces.cut(source, first.out), array.nbytes, threads)
+    if not compiled.combine(source, [first, *others], means, numbers, threads):
+        pieces.run(compute, pieces.cut(source, first.out), array.nbytes, threads)
     return result if out is not None else arrays.give_back(result, x)
 
 

@@ -1,0 +1,51 @@
+"""Windows combined by the compiled kernels, where these are there and fit; else `reduction` does, to the same bits."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import tuning
+from fastconv.pooling.geometry import Windows
+from fastconv.threads import check_threads, get_num_threads
+
+ONE = np.ones(1, np.int64)
+"""Elements of the one window of an axis that is not there."""
+
+
+@functools.cache
+def _engine() -> Any:
+    try:
+        return importlib.import_module("fastconv.kernels._compiled")
+    except (ImportError, OSError):
+        return None
+
+
+def combine(
+    source: np.ndarray, windows: Sequence[Windows], out: np.ndarray, divisor: list[np.ndarray] | int | None,
+    threads: int | None,
+) -> bool:  # fmt: skip
+    """Write the means of all windows of ``source`` (n, c, ...) to ``out``; without a ``divisor``, the largest elements.
+
+    Returns whether it did: for floats of the processor's byte order whose rows have no gaps.
+    """
+    number = get_num_threads() if threads is None else check_threads(threads)
+    plain = source.dtype.char in "fd" and source.flags.aligned and out.flags.aligned
+    if not plain or (source.shape[-1] > 1 and source.strides[-1] != source.itemsize) or _engine() is None:
+        return False
+    missing = 3 - len(windows)
+    counts = divisor if isinstance(divisor, list) else [None] * len(windows)
+    axes = [(1, 1, 0, 1, 1, 1, ONE)] * missing + [
+        (axis.size, axis.out, axis.start, axis.stride, axis.kernel, axis.dilation, count)
+        for axis, count in zip(windows, counts, strict=True)
+    ]
+    whole = (slice(None), slice(None), *[None] * missing)
+    if source.nbytes + out.nbytes < tuning.POOL_COMPILED_BYTES:
+        number = 1
+    given = float(divisor) if isinstance(divisor, int) else 0.0
+    _engine().pool(divisor is not None, source[whole], out[whole], axes, given, number)
+    return True
