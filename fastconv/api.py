@@ -11,12 +11,12 @@ import numpy as np
 
 from fastconv import arrays, calls, planning, shapes, tuning
 from fastconv.arena import new_result
+from fastconv.arguments import is_plain
 from fastconv.calls import Activation, Array, Call, Ints, Padding
 from fastconv.planning import Explanation, Plan
 from fastconv.spec import ConvSpec, Epilogue
 from fastconv.threads import get_num_threads
 
-_SIMPLE = frozenset({int, bool, float, str, type(None)})
 _known: dict[tuple[Any, ...], Any] = {}  # single calls -> the quick way of the next one like it, or None; clearable
 
 
@@ -252,7 +252,7 @@ def _once(
     key = known = None
     workers = get_num_threads() if threads is None else threads
     said = (*options, workers)
-    if type(x) is type(w) is np.ndarray and residual is None and all(map(_simple, said)):
+    if type(x) is type(w) is np.ndarray and residual is None and all(map(is_plain, said)):
         key = ndim, x.shape, x.dtype, w.shape, bias is None, repr(said)  # as 1, 1.0 and True are equal
         known = _known.get(key)
     if known is not None:
@@ -267,12 +267,6 @@ def _once(
             _known.clear()
         _known[key] = planning.again(planned, call.backend, w, workers)
     return result
-
-
-def _simple(value: Any) -> bool:
-    """Whether what `repr` says of it is all there is to it."""
-    kind = type(value)
-    return kind in _SIMPLE or (kind in (tuple, list) and all(map(_simple, value)))
 
 
 def _call(ndim: int, x: Array, w: Array, *options: Any) -> Call:

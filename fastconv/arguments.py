@@ -10,6 +10,15 @@ Pair = tuple[int, int]
 LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 
 
+_PLAIN = frozenset({int, bool, float, str, type(None)})
+
+
+def is_plain(value: Any) -> bool:
+    """Whether what `repr` says of it is all there is to it."""
+    kind = type(value)
+    return kind in _PLAIN or (kind in (tuple, list) and all(map(is_plain, value)))
+
+
 def check_int(value: Any, name: str) -> int:
     """``value`` as an int, or a ``TypeError`` that names the argument."""
     try:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, shapes
-from fastconv.arguments import LAYOUTS, check_bool, check_int, check_ints, check_layout
+from fastconv import arrays, shapes, tuning
+from fastconv.arguments import LAYOUTS, check_bool, check_int, check_ints, check_layout, is_plain
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
 from fastconv.spec import AXES, PoolSpec
 
 NAMES = ("valid", "same", "same_lower")
+
+_known: dict[tuple[Any, ...], PoolSpec] = {}  # layers of calls that came before; clearable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Windows:
         return np.asarray(before_high - before_low)
 
 
+@functools.lru_cache(maxsize=tuning.KNOWN_CALLS)
 def windows(spec: PoolSpec) -> tuple[Windows, ...]:
     """The windows of a layer, axis by axis."""
     return tuple(
@@ -63,12 +66,16 @@ def windows(spec: PoolSpec) -> tuple[Windows, ...]:
     )
 
 
+@functools.lru_cache(maxsize=tuning.KNOWN_CALLS)
 def counts(spec: PoolSpec, include_pad: bool) -> list[np.ndarray]:
-    """Elements of each window within the padded input, or within the input itself; one array per axis."""
-    return [
+    """Elements of each window within the padded input, or within the input itself; one read-only array per axis."""
+    found = [
         axis.count(-before * include_pad, axis.size + after * include_pad)
         for axis, (before, after) in zip(windows(spec), spec.pads, strict=True)
     ]
+    for axis in found:
+        axis.flags.writeable = False
+    return found
 
 
 def outer(numbers: list[np.ndarray], part: slice, dtype: np.dtype[Any]) -> np.ndarray:
@@ -76,11 +83,24 @@ def outer(numbers: list[np.ndarray], part: slice, dtype: np.dtype[Any]) -> np.nd
     return functools.reduce(np.multiply.outer, [numbers[0][part], *numbers[1:]]).astype(dtype)
 
 
-def read(
+def read(ndim: int, x_shape: Shape, *options: Any) -> PoolSpec:
+    """The layer that the arguments of a call describe, for an ``x`` of that shape; see `_read` for their order."""
+    if not all(map(is_plain, options)):
+        return _read(ndim, x_shape, *options)
+    key = ndim, x_shape, repr(options)  # as 1, 1.0 and True are equal
+    spec = _known.get(key)
+    if spec is None:
+        spec = _read(ndim, x_shape, *options)
+        if len(_known) >= tuning.KNOWN_CALLS:
+            _known.clear()
+        _known[key] = spec
+    return spec
+
+
+def _read(
     ndim: int, x_shape: Shape, kernel_size: Ints, stride: Ints | None, padding: Padding, dilation: Ints,
     ceil_mode: bool, compat: str, layout: str,
 ) -> PoolSpec:  # fmt: skip
-    """The layer that the arguments of a call describe, for an ``x`` of that shape."""
     n, c, size = split(x_shape, ndim, layout, "x")
     kernel = check_ints(kernel_size, ndim, "kernel_size")
     steps = kernel if stride is None else check_ints(stride, ndim, "stride")

@@ -184,12 +184,12 @@ def _max_pool(
     array, layout = arrays.take(x, "x"), options[-1]
     spec = geometry.read(ndim, array.shape, *options)
     weights = reduction.plane_weights(spec.input_size, geometry.check_order(storage_order))
-    shape = geometry.resized(array.shape, spec.output_size, layout)
+    first, *others = geometry.windows(spec)
+    shape = geometry.resized(array.shape, tuple(axis.out for axis in (first, *others)), layout)
     where = np.empty(shape, np.int64) if check_bool(return_indices, "return_indices") else None
     result = geometry.result(shape, array.dtype, out, x=array)
     source, best = geometry.planes(array, ndim, layout), geometry.planes(result, ndim, layout)
     found = None if where is None else geometry.planes(where, ndim, layout)
-    first, *others = geometry.windows(spec)
 
     def compute(piece: pieces.Piece) -> None:
         seen, tracks = source[piece.planes], [first.cut(piece.rows), *others]
