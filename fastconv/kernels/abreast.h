@@ -49,21 +49,20 @@ static const abreast_fn NAME(abreast)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1][M
 #undef ENTRY
 };
 
-static i64 NAME(vectors_of_rows)(const fc_conv *p, i64 rows) { return span_of(&p->h, rows) * span_of(&p->w, p->w.out); }
-
 /* Rows of outputs whose pixels, as vectors, take BAND_BYTES at most; 0: not even one. */
 static i64 NAME(band_rows)(const fc_conv *p)
 {
-    i64 rows = p->rows;
-    while (rows && NAME(vectors_of_rows)(p, rows) * VECTOR_BYTES > BAND_BYTES) rows--;
-    return rows;
+    const i64 fit = BAND_BYTES / (span_of(&p->w, p->w.out) * VECTOR_BYTES), least_rows = span_of(&p->h, 1);
+    return fit < least_rows ? 0 : least(p->rows, (fit - least_rows) / p->h.stride + 1);
 }
+
+static i64 NAME(strip_vectors)(const fc_conv *p, i64 rows) { return span_of(&p->h, rows) * span_of(&p->w, p->w.out); }
 
 /* What convolve_abreast takes of scratch: pixels, sums and weights. */
 static i64 NAME(abreast_bytes)(const fc_conv *p)
 {
-    const i64 rows = NAME(band_rows)(p), vectors = NAME(vectors_of_rows)(p, rows) + rows * p->w.out + taps_of(p);
-    return rows ? vectors * VECTOR_BYTES : 0;
+    const i64 rows = NAME(band_rows)(p);
+    return rows ? (NAME(strip_vectors)(p, rows) + rows * p->w.out + taps_of(p)) * VECTOR_BYTES : 0;
 }
 
 /* Whether a layer has its channels in the lanes. */
@@ -177,14 +176,15 @@ static void NAME(finish_abreast)(const fc_conv *p, const group *at, i64 y, const
 }
 
 /* Groups up to `end`, VL at a time, a band of rows after the other. */
-static void NAME(convolve_abreast)(const channel_work *k, T *scratch, i64 end)
+static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scratch, i64 end)
 {
+    NAME(weights_of)(k, starts, 0);
     const fc_conv *const p = k->p;
     const fc_axis *const h = &p->h, *const w = &p->w;
     const block *const b = &k->b;
     const i64 most = NAME(band_rows)(p), width = span_of(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
     const i64 pixels = least(input_size(w), width - w->before), depth = depth_at(p, b->z, 0);
-    T *const strip = scratch, *const sums = strip + NAME(vectors_of_rows)(p, most) * VL, *const weights = sums + most * w->out * VL;
+    T *const strip = scratch, *const sums = strip + NAME(strip_vectors)(p, most) * VL, *const weights = sums + most * w->out * VL;
     const abreast_fn *const kernels = NAME(abreast)[h->taps][h->stride];
     const int relu = p->activation == FC_RELU, fused = !p->residual && (p->activation == FC_NONE || relu)
                                                       && (step[4] == item || step[1] == item);

@@ -257,7 +257,7 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
 
 #if !SHIFTS
     if (NAME(goes_abreast)(p)) {
-        NAME(convolve_abreast)(&k, strip, end);
+        NAME(convolve_abreast)(&k, starts, strip, end);
         return;
     }
 #endif
