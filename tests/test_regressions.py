@@ -214,3 +214,20 @@ def test_a_layer_loads_the_backend_that_it_uses_and_no_other():
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("stride", [4_000_000, 2**42])
+def test_the_stride_of_an_axis_of_one_element_means_nothing(stride):
+    """x was fetched ahead over all that such a stride spans."""
+    w = np.ones((16, 16, 1, 1), "float32")
+    x = np.ndarray((1, 16, 10, 1), "float32", np.ones(320, "float32"), 0, (1280, 80, 8, stride))
+    found = fastconv.conv2d(x, w, stride=2, backend="cython")
+    np.testing.assert_array_equal(found, np.full((1, 16, 5, 1), 16))
+
+
+def test_rows_that_are_far_apart(rng):
+    """What lies between rows was fetched ahead, too."""
+    room = rng.standard_normal((1, 64, 8, 4096)).astype("float32")
+    x, w = room[..., :8], rng.standard_normal((64, 64, 3, 3)).astype("float32")
+    plan = fastconv.plan(w, x.shape, padding=1, backend="cython")
+    np.testing.assert_array_equal(plan(x), plan(x.copy()))

@@ -256,6 +256,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                        && (!p->in_place || p->x_stride[3] == b.cols * item);
     if (joined) k.cols *= k.rows, k.rows = 1;
     NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
+    const int close = p->x_stride[3] <= 2 * p->w.source_len * item; /* between rows is little else, which would be fetched, too */
     const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, &b));
     k.row = in_place ? p->h.stride * p->x_stride[3] / item : b.cols + p->w.reach;
     k.col = in_place ? p->w.stride : 1;
@@ -276,7 +277,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                 if (in_place)
                     k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 * p->h.stride - p->h.before) * p->x_stride[3]
                                            + (b.x0 * p->w.stride - p->w.before) * item);
-                k.fetch = in_place && !joined && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
+                k.fetch = in_place && !joined && close && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
                 const T *weights = packed;
                 i64 lanes;
                 if (p->packed)

@@ -77,8 +77,8 @@ static void NAME(pack_rows)(T *to, i64 pitch, const fc_conv *p, const char *from
 {
     const i64 *const step = p->x_stride;
     const int last = step[1] == sizeof(T) && channels >= VL;
-    const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0;
-    const i64 bytes = fetch && !last ? (hi - lo) * p->w.stride * step[4] : 0; /* below 0: backwards, not fetched */
+    const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0, apart = p->w.stride * step[4];
+    const i64 bytes = fetch && !last && apart <= 64 ? (hi - lo) * apart : 0; /* far apart or, below 0, backwards: not fetched */
     for (i64 c = 0; c < channels; c++) {
         const char *const line = from + c * step[1];
         if (c + AHEAD < channels)
