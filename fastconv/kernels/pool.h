@@ -40,6 +40,7 @@ static inline __attribute__((always_inline)) int NAME(combine_rows)(T *to, const
     vec sum = {0};
     i64 at = 0;
     for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine)(to, rows, groups, each, at, AT_ONCE, how);
+    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine)(to, rows, groups, each, at, 2, how);
     for (; at < columns; at += VL) /* the last vector steps back */
         sum += NAME(combine)(to, rows, groups, each, least(at, columns - VL), 1, how);
     T all = 0;
@@ -91,7 +92,7 @@ static inline __attribute__((always_inline)) void NAME(combine_columns)(char *to
 static inline __attribute__((always_inline)) void NAME(store_row)(char *to, i64 step, const T *line, const fc_pool_axis *w, T number,
                                                                   const T *divisors, const int how)
 {
-    if (w->stride == 1)
+    if (w->stride == 1 || w->out == 1)
         NAME(combine_columns)(to, step, line, w, 1, number, divisors, how);
     else if (w->stride == 2)
         NAME(combine_columns)(to, step, line, w, 2, number, divisors, how);
