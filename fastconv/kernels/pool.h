@@ -13,17 +13,24 @@ static inline __attribute__((always_inline)) vec NAME(combined)(vec a, vec b, co
     return (vec)(((lane_index)a & first) | ((lane_index)b & ~first));
 }
 
-/* What groups of `each` rows give for a number of vectors of columns from `at` on, each group by itself first. Returns,
- * for LARGEST, a vector that is NaN wherever one of the elements is. */
-static inline __attribute__((always_inline)) vec NAME(combine)(T *to, const T *const *rows, i64 groups, i64 each, i64 at,
-                                                               const int vectors, const int how)
+/* The rows that a row of outputs is made of: `groups` of `each`, from x on. Steps in bytes. */
+#define pooled_rows NAME(pooled_rows)
+typedef struct {
+    const char *x;
+    i64 groups, group_step, each, step;
+} pooled_rows;
+
+/* What they give for a number of vectors of columns from `at` on, each group by itself first. Returns, for LARGEST, a vector
+ * that is NaN wherever one of the elements is. */
+static inline __attribute__((always_inline)) vec NAME(combine)(T *to, const pooled_rows *rows, i64 at, const int vectors, const int how)
 {
     vec all[AT_ONCE], sum = {0};
-    for (i64 g = 0; g < groups; g++) {
+    const char *group = rows->x + at * (i64)sizeof(T);
+    for (i64 g = 0; g < rows->groups; g++, group += rows->group_step) {
         vec some[AT_ONCE];
-        for (i64 r = 0; r < each; r++)
+        for (i64 r = 0; r < rows->each; r++)
             for (int v = 0; v < vectors; v++) {
-                const vec next = *(const loose_vec *)(rows[g * each + r] + at + v * VL);
+                const vec next = ((const loose_vec *)(group + r * rows->step))[v];
                 some[v] = r ? NAME(combined)(some[v], next, how) : next;
                 if (how == LARGEST) sum += next;
             }
@@ -34,17 +41,15 @@ static inline __attribute__((always_inline)) vec NAME(combine)(T *to, const T *c
 }
 
 /* The same for all columns, a vector of them at least. Returns whether, for LARGEST, there may be a NaN. */
-static inline __attribute__((always_inline)) int NAME(combine_rows)(T *to, const T *const *rows, i64 groups, i64 each, i64 columns,
-                                                                    const int how)
+static inline __attribute__((always_inline)) int NAME(combine_rows)(T *to, const pooled_rows *rows, i64 columns, const int how)
 {
     vec sum = {0};
     i64 at = 0;
-    for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine)(to, rows, groups, each, at, AT_ONCE, how);
-    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine)(to, rows, groups, each, at, 2, how);
-    for (; at < columns; at += VL) /* the last vector steps back */
-        sum += NAME(combine)(to, rows, groups, each, least(at, columns - VL), 1, how);
+    for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine)(to, rows, at, AT_ONCE, how);
+    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine)(to, rows, at, 2, how);
+    for (; at < columns; at += VL) sum += NAME(combine)(to, rows, least(at, columns - VL), 1, how); /* the last steps back */
     T all = 0;
-    for (i64 i = 0; i < VL; i++) all += sum[i];
+    for (i64 i = 0; how == LARGEST && i < VL; i++) all += sum[i];
     return all != all;
 }
 
@@ -107,70 +112,80 @@ static i64 NAME(pool_line)(const fc_pool *p)
     return round_up((round_up(w->out, VL) + VL) * w->stride + w->kernel * w->dilation + VL, VL);
 }
 
-/* A worker's scratch: rows that are combined, and those of less than a vector as vectors; divisors; a line. */
+/* A worker's scratch: rows of less than a vector, as vectors; divisors; a line. */
+static i64 NAME(few_bytes)(const fc_pool *p) { return round_up(p->axis[0].kernel * p->axis[1].kernel * VECTOR_BYTES, 64); }
+
 static i64 NAME(pool_scratch)(const fc_pool *p)
 {
-    const i64 rows = p->axis[0].kernel * p->axis[1].kernel;
-    return round_up(rows * (VECTOR_BYTES + (i64)sizeof(T *)), 64)
-           + round_up((round_up(p->axis[2].out, VL) + NAME(pool_line)(p)) * (i64)sizeof(T), 64);
+    return round_up(NAME(few_bytes)(p) + (round_up(p->axis[2].out, VL) + NAME(pool_line)(p)) * (i64)sizeof(T), 64);
+}
+
+/* The elements that window o shows: how many, and the first one in *at. */
+static i64 NAME(shown)(const fc_pool_axis *axis, i64 o, i64 *at)
+{
+    const i64 start = axis->start + o * axis->stride, last = axis->size - 1;
+    i64 first = 0, end = axis->kernel;
+    if (start < 0) first = (-start + axis->dilation - 1) / axis->dilation;
+    if (start + (end - 1) * axis->dilation > last) end = start > last ? 0 : (last - start) / axis->dilation + 1;
+    *at = start + first * axis->dilation;
+    return end > first ? end - first : 0;
+}
+
+/* Rows of less than a vector, copied to where a whole one may be read behind each. */
+static void NAME(copy_short)(pooled_rows *rows, T *few, i64 columns)
+{
+    for (i64 g = 0; g < rows->groups; g++)
+        for (i64 r = 0; r < rows->each; r++)
+            NAME(copy_few)(few + (g * rows->each + r) * VL, (const T *)(rows->x + g * rows->group_step + r * rows->step), columns);
+    *rows = (pooled_rows){(const char *)few, rows->groups, rows->each * VECTOR_BYTES, rows->each, VECTOR_BYTES};
 }
 
 static inline __attribute__((always_inline)) void NAME(pool_rows)(const fc_pool *p, i64 task, int worker, const int mean)
 {
     const fc_pool_axis *const d = &p->axis[0], *const h = &p->axis[1], *const w = &p->axis[2];
-    const i64 taps = d->kernel * h->kernel, item = sizeof(T);
-    T *const few = (T *)(p->scratch + worker * p->scratch_bytes);
-    const T **const rows = (const T **)(few + taps * VL);
-    T *const divisors = (T *)((char *)few + round_up(taps * (VECTOR_BYTES + (i64)sizeof(T *)), 64));
+    const i64 item = sizeof(T), *const step = p->x_stride;
+    T *const few = (T *)(p->scratch + worker * p->scratch_bytes), *const divisors = (T *)((char *)few + NAME(few_bytes)(p));
     T *const line = divisors + round_up(w->out, VL);
     const T nothing = mean ? 0 : -(T)INFINITY;
     const i64 span = (w->out - 1) * w->stride + (w->kernel - 1) * w->dilation + 1, first = w->start > 0 ? w->start : 0;
     const i64 columns = least(w->size, w->start + span) - first;
     for (i64 i = 0; i < NAME(pool_line)(p); i++) line[i] = nothing;
     for (i64 i = 0; mean && i < round_up(w->out, VL); i++) divisors[i] = i < w->out && w->count ? (T)w->count[i] : 1;
-    for (i64 i = 0; columns < VL && i < taps * VL; i++) few[i] = 0;
+    if (columns < VL) memset(few, 0, NAME(few_bytes)(p));
     T *const inside = line + first - w->start;
 
     const i64 begin = task * p->rows, end = least(begin + p->rows, p->n * p->c * d->out * h->out);
     i64 y = begin % h->out, z = begin / h->out % d->out, c = begin / h->out / d->out % p->c, n = begin / h->out / d->out / p->c;
     for (i64 row = begin; row < end; row++) {
-        const char *const x = p->x + n * p->x_stride[0] + c * p->x_stride[1] + first * item;
-        i64 groups = 0, each = 0;
-        for (i64 i = 0; i < h->kernel && columns > 0; i++) {
-            const i64 at = h->start + y * h->stride + i * h->dilation;
-            if (at < 0 || at >= h->size) continue;
-            i64 found = 0;
-            for (i64 r = 0; r < d->kernel; r++) {
-                const i64 slice = d->start + z * d->stride + r * d->dilation;
-                if (slice < 0 || slice >= d->size) continue;
-                const i64 number = groups * each + found++;
-                rows[number] = (const T *)(x + slice * p->x_stride[2] + at * p->x_stride[3]);
-                if ((const char *)(rows[number] + VL) <= p->x_end || columns >= VL) continue;
-                NAME(copy_few)(few + number * VL, rows[number], columns);
-                rows[number] = few + number * VL;
-            }
-            each = found;
-            groups += found > 0;
+        i64 slice, at;
+        pooled_rows rows = {.each = NAME(shown)(d, z, &slice), .step = d->dilation * step[2],
+                            .groups = columns > 0 ? NAME(shown)(h, y, &at) : 0, .group_step = h->dilation * step[3]};
+        if (!rows.each) rows.groups = 0;
+        if (rows.groups) {
+            rows.x = p->x + n * step[0] + c * step[1] + slice * step[2] + at * step[3] + first * item;
+            const i64 down = (rows.groups - 1) * rows.group_step, deep = (rows.each - 1) * rows.step;
+            const char *const last = rows.x + (down > 0 ? down : 0) + (deep > 0 ? deep : 0) + VECTOR_BYTES;
+            if (columns < VL && last > p->x_end) NAME(copy_short)(&rows, few, columns);
         }
         const T number = !mean ? 1 : p->divisor ? (T)p->divisor : (T)(d->count[z] * h->count[y]);
         char *const to = p->out + n * p->out_stride[0] + c * p->out_stride[1] + z * p->out_stride[2] + y * p->out_stride[3];
-        const i64 step = p->out_stride[4], wide = columns < VL ? VL : columns;
+        const i64 apart = p->out_stride[4], wide = columns < VL ? VL : columns;
         int how = mean ? SUM : LARGEST;
-        if (!groups)
+        if (!rows.groups)
             for (i64 i = 0; i < columns; i++) inside[i] = nothing;
         else if (mean)
-            NAME(combine_rows)(inside, rows, groups, each, wide, SUM);
-        else if (NAME(combine_rows)(inside, rows, groups, each, wide, LARGEST)) {
-            NAME(combine_rows)(inside, rows, groups, each, wide, NAN_WINS);
+            NAME(combine_rows)(inside, &rows, wide, SUM);
+        else if (NAME(combine_rows)(inside, &rows, wide, LARGEST)) {
+            NAME(combine_rows)(inside, &rows, wide, NAN_WINS);
             how = NAN_WINS;
         }
-        for (i64 i = columns; groups && i < wide; i++) inside[i] = nothing; /* lanes behind a short row */
+        for (i64 i = columns; rows.groups && i < wide; i++) inside[i] = nothing; /* lanes behind a short row */
         if (mean)
-            NAME(store_row)(to, step, line, w, number, divisors, SUM);
+            NAME(store_row)(to, apart, line, w, number, divisors, SUM);
         else if (how == LARGEST)
-            NAME(store_row)(to, step, line, w, number, divisors, LARGEST);
+            NAME(store_row)(to, apart, line, w, number, divisors, LARGEST);
         else
-            NAME(store_row)(to, step, line, w, number, divisors, NAN_WINS);
+            NAME(store_row)(to, apart, line, w, number, divisors, NAN_WINS);
         if (++y < h->out) continue;
         y = 0;
         if (++z < d->out) continue;
