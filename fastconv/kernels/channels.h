@@ -170,7 +170,7 @@ static void NAME(pack_weights)(const fc_conv *p, T *to, i64 g, i64 o, i64 c0, i6
 }
 
 /* All tiles of the task for one block of output channels and one of input channels. */
-static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i64 o, i64 c0, const T *bias)
+static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, i64 c0, const T *bias)
 {
     const fc_conv *const p = k->p;
     const int first = c0 == 0, last = c0 + p->ic_block >= p->icg;
@@ -198,8 +198,7 @@ static void NAME(multiply_block)(const tile_work *k, const T *weights, i64 nv, i
             for (i64 x = from; i < tile; x = k->t.ends[i++]) {
                 const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
                 for (i64 y = y0; y < y1; y += high) {
-                    steps some;
-                    const steps *const s = NAME(tile_steps)(&k->t, &k->s, &some, y, x, high, q);
+                    const steps *const s = NAME(tile_steps)(&k->t, &k->s, i, y, x, high, q);
                     const char *ahead = (const char *)weights;
                     i64 step = 0, tap = 0;
                     if (line < end) {
@@ -242,14 +241,11 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
     char *const scratch = p->scratch + worker * p->scratch_bytes;
-    step_start *const starts = (step_start *)(scratch + p->scratch_bytes - NAME(tiling_bytes)(p)), *const some = starts + steps_of(p);
-    reached *const reach = (reached *)(some + steps_of(p));
     T *const strip = (T *)scratch, *const sums = strip + NAME(strip_size)(p), *const packed = sums + NAME(sums_size)(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
     const i64 item = sizeof(T);
     tile_work k = {.p = p, .b = b, .rows = b.rows, .cols = b.cols,
-                   .t = {.p = p, .starts = starts, .some = some, .rows = reach, .cols = reach + p->h.taps,
-                         .ends = (i64 *)(reach + p->h.taps + p->w.taps)},
+                   .t = NAME(place_tiling)(p, scratch + p->scratch_bytes - NAME(tiling_bytes)(p)),
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
     const int joined = b.cols == p->w.out && p->w.reach + p->h.reach == 0 && rows_joined(p, b.cols)
@@ -271,8 +267,8 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
             k.sums = sums + (p->held < p->icg ? (o - b.o0) * b.rows * b.cols : 0);
             for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
                 const i64 channels = least(p->ic_block, h1 - c0);
-                k.s = (steps){.start = starts, .b_channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p)};
-                NAME(fill_steps)(p, &k.s, starts, &b, channels, in_place, 0);
+                k.s = (steps){.start = k.t.starts, .b_channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p)};
+                NAME(fill_steps)(p, &k.s, k.t.starts, &b, channels, in_place, 0);
                 k.pixels = strip + (c0 - h0) * NAME(plane_pitch)(p);
                 if (in_place)
                     k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 * p->h.stride - p->h.before) * p->x_stride[3]

@@ -63,7 +63,7 @@ enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16, MOST_CHANNEL = INT32_MAX };
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3)
 enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11, MOST_CHANNEL = 1 << 12 };
 #endif
-enum { STORED_BYTES = 1 << 13 }; /* sums of tiles that are stored together, of L1 */
+enum { STORED_BYTES = 1 << 13, KEPT_BYTES = 1 << 15 }; /* sums of tiles that are stored together, of L1; steps of tiles */
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
 
 /* Rows by vectors of pixels of one channel: X(R, NV). Sums of one block, and one more, fit the registers. */

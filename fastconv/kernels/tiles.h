@@ -130,14 +130,34 @@ typedef struct {
     i64 *ends, count;           /* the column behind each tile */
     int rows_paired;            /* there are two rows for tiles of two */
     int exact;                  /* no padding is multiplied */
-    step_start *starts, *some;  /* of all steps, and of those of a tile at the edge */
+    step_start *starts, *some;  /* of all steps, and of those of a tile at the edge: one that is not kept, then those that are */
+    steps last, *known;         /* of the same tiles, where start is not NULL; known for so many `channels` */
+    i64 kept, channels;
 } tiling;
+
+/* Tiles whose steps are kept while all blocks of channels go over them. */
+static i64 NAME(tiles_kept)(const fc_conv *p)
+{
+    return least(KEPT_BYTES / (i64)(sizeof(steps) + steps_of(p) * sizeof(step_start)), p->rows * p->cols);
+}
 
 /* What a tiling takes of a worker's scratch; `last`: it ends there. */
 static i64 NAME(tiling_bytes)(const fc_conv *p)
 {
-    const i64 ends = p->cols + p->rows * p->cols / MOST_PIXELS + 1;
-    return 2 * steps_of(p) * (i64)sizeof(step_start) + (p->h.taps + p->w.taps) * (i64)sizeof(reached) + ends * (i64)sizeof(i64);
+    const i64 ends = p->cols + p->rows * p->cols / MOST_PIXELS + 1, kept = NAME(tiles_kept)(p);
+    return (2 + kept) * steps_of(p) * (i64)sizeof(step_start) + kept * (i64)sizeof(steps)
+           + (p->h.taps + p->w.taps) * (i64)sizeof(reached) + ends * (i64)sizeof(i64);
+}
+
+/* A tiling in scratch that begins at `scratch`. */
+static tiling NAME(place_tiling)(const fc_conv *p, char *scratch)
+{
+    const i64 kept = NAME(tiles_kept)(p);
+    step_start *const starts = (step_start *)scratch, *const some = starts + steps_of(p);
+    steps *const known = (steps *)(some + (1 + kept) * steps_of(p));
+    reached *const rows = (reached *)(known + kept), *const cols = rows + p->h.taps;
+    return (tiling){.p = p, .rows = rows, .cols = cols, .ends = (i64 *)(cols + p->w.taps), .starts = starts, .some = some,
+                    .known = known, .kept = kept};
 }
 
 static int NAME(in_depth)(const tiling *t, i64 tap)
@@ -224,18 +244,23 @@ static void NAME(cut_task)(tiling *t, const block *b, i64 rows, i64 cols, int jo
     if (how != last) NAME(cut_row)(t, cols, how);
 }
 
-/* The steps of a tile of `high` rows of q pixels; `all`: those of a tile that all taps reach. */
-static const steps *NAME(tile_steps)(const tiling *t, const steps *all, steps *some, i64 y, i64 x, i64 high, i64 q)
+/* The steps of a tile of `high` rows of q pixels, tile i of its row; `all`: those of a tile that all taps reach. */
+static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, i64 x, i64 high, i64 q)
 {
     const fc_conv *const p = t->p;
     if (y >= t->all_rows.first && y + high <= t->all_rows.end && x >= t->all_cols.first && x + q <= t->all_cols.end)
         return all;
+    for (i64 k = 0; k < t->kept && t->channels != all->channels; k++) t->known[k].start = NULL;
+    t->channels = all->channels;
+    const i64 number = y * t->count + i, place = number < t->kept ? 1 + number : 0;
+    steps *const found = place ? t->known + number : &t->last;
+    if (place && found->start) return found;
     const i64 each = steps_of(p) / taps_of(p);
     const step_start *from = t->starts;
-    step_start *to = t->some;
+    step_start *const some = t->some + place * steps_of(p), *to = some;
     for (i64 r = 0; r < p->d.taps; r++)
-        for (i64 i = 0; i < p->h.taps; i++) {
-            const reached rows = t->rows[i];
+        for (i64 k = 0; k < p->h.taps; k++) {
+            const reached rows = t->rows[k];
             const int upper = y >= rows.first && y < rows.end, lower = high == 2 && y + 1 >= rows.first && y + 1 < rows.end;
             const i64 row_part = high == 1 || (upper && lower) ? 0 : upper ? UPPER : LOWER;
             const int none = (!upper && !lower) || !NAME(in_depth)(t, r);
@@ -246,8 +271,8 @@ static const steps *NAME(tile_steps)(const tiling *t, const steps *all, steps *s
                 for (i64 c = 0; c < each; c++) *to++ = (step_start){from[c].a, from[c].b, row_part + part};
             }
         }
-    *some = *all;
-    some->start = t->some;
-    some->taps = to - t->some;
-    return some;
+    *found = *all;
+    found->start = some;
+    found->taps = to - some;
+    return found;
 }
