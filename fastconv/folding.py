@@ -15,7 +15,7 @@ from fastconv.kernels.sharing import share
 from fastconv.lowering import gather, lower
 from fastconv.phases import fold_back
 from fastconv.spec import ConvSpec
-from fastconv.threads import check_threads, get_num_threads
+from fastconv.threads import threads_of
 
 Planes = tuple[int, slice]  # some channels of one image
 
@@ -160,7 +160,7 @@ def fold(
 
 def _share(call: Callable[[Planes], None], spec: ConvSpec, nbytes: int, threads: int | None) -> None:
     """``call`` with parts of each image's channels, on several threads where ``nbytes`` of columns are worth it."""
-    number = get_num_threads() if threads is None else check_threads(threads)
+    number = threads_of(threads)
     number = number if nbytes >= tuning.POOL_PARALLEL_BYTES else 1
     step = -(-spec.ic // number)
     parts = [(i, slice(c, c + step)) for i in range(spec.n) for c in range(0, spec.ic, step)]

@@ -56,6 +56,11 @@ def get_num_threads() -> int:
     return _process[0] if _process else _default()
 
 
+def threads_of(threads: object) -> int:
+    """Threads that a call uses which was told so many, or None."""
+    return get_num_threads() if threads is None else check_threads(threads)
+
+
 def worth_sharing(spec: ConvSpec) -> bool:
     """Whether a layer takes so long that a second thread is worth starting."""
     flops, least = spec.flops, tuning.PARALLEL_FLOPS

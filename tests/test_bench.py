@@ -99,7 +99,7 @@ def test_probes_say_what_each_level_gives():
 
 
 def test_without_the_extension_there_are_no_probes(monkeypatch):
-    monkeypatch.setattr(probes, "_engine", lambda: None)
+    monkeypatch.setattr(probes, "engine", lambda: None)
     found = probes.Probes(1)
     assert found.fma() is None and found.bandwidth(found.levels[0]) is None
     assert found.facts() == {"fma_gflops": None, "bandwidth": {}}

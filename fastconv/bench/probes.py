@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastconv.caches import caches, size_of
+from fastconv.kernels import engine
 
 PROBE_MILLISECONDS = 2.0
 """Length of one probe: long against a thread's wake-up (50 us), short against a round."""
@@ -53,20 +53,13 @@ def level_of(found: list[Level], size: int) -> Level:
     return next(level for level in found if size <= level.capacity)
 
 
-def _engine() -> Any:
-    try:
-        return importlib.import_module("fastconv.kernels._compiled")
-    except (ImportError, OSError):
-        return None
-
-
 class Probes:
     """The probes at one number of threads; without the compiled extension all of them give None."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.levels = levels(caches(), threads)
-        self._engine = _engine()
+        self._engine = engine()
         size = self.levels[-1].buffer_bytes
         room = np.ones(size + ALIGNMENT, np.uint8)
         start = -room.ctypes.data % ALIGNMENT

@@ -262,9 +262,8 @@ def pool(bint mean, x, out, axes, double divisor, int threads):
     cdef const fc_isa *found = _find(_isa)
     cdef bint double_precision = x.itemsize == 8
     cdef task_fn task = found.pool[mean][double_precision]
-    cdef int64_t rows = 1
-    cdef int64_t last = x.itemsize
-    cdef int i, stopped = 0
+    cdef int64_t rows, last = x.itemsize
+    cdef int i
     work.n, work.c = x.shape[:2]
     for i in range(3):
         axis = &work.axis[i]
@@ -279,15 +278,21 @@ def pool(bint mean, x, out, axes, double divisor, int threads):
     work.out = _strided(out, work.out_stride)
     work.divisor = divisor
     work.scratch_bytes = found.pool_scratch[double_precision](&work)
-    with nogil:
-        work.scratch = <char *>fc_borrow(threads * work.scratch_bytes)
-        if work.scratch != NULL:
-            stopped = fc_parallel_for(task, &work, (rows + work.rows - 1) // work.rows, threads)
-            fc_give_back(work.scratch)
-    if work.scratch == NULL:
-        raise MemoryError(f"no memory for {threads * work.scratch_bytes} bytes of scratch; pass fewer threads")
-    if stopped:
+    if _share(task, &work, &work.scratch, work.scratch_bytes, (rows + work.rows - 1) // work.rows, threads):
         _interrupted()
+
+
+cdef int _share(task_fn task, void *context, char **scratch, int64_t each, int64_t count, int threads) except -1:
+    """Run the tasks with ``each`` bytes of scratch for every thread; whether a signal ended them early."""
+    cdef int stopped = 0
+    with nogil:
+        scratch[0] = <char *>fc_borrow(threads * each)
+        if scratch[0] != NULL:
+            stopped = fc_parallel_for(task, context, count, threads)
+            fc_give_back(scratch[0])
+    if scratch[0] == NULL:
+        raise MemoryError(f"no memory for {threads * each} bytes of scratch; pass fewer threads")
+    return stopped
 
 
 cdef const fc_isa *_find(str name) except NULL:
@@ -333,7 +338,6 @@ cdef class Layer:
         self.conv.ic_block = ic_block
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
-        self.conv.few = self.found.few[algorithm]
         self.conv.borrowed = borrowed
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter
@@ -347,6 +351,7 @@ cdef class Layer:
             self._transform(&self.conv.tw, winograd[1])
             m, alpha = max(given[:2] for given in winograd)
             algorithm, kind = FC_WINOGRAD, f"winograd_f{m}x{alpha - m + 1}"
+        self.conv.few = self.found.few[algorithm]
         self.task = self.found.task[algorithm][itemsize == 8]
         self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
         self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"
@@ -391,15 +396,7 @@ cdef class Layer:
 
     cdef int _run(self, fc_conv *conv, int threads) except -1:
         global last_kernel_id
-        cdef int stopped
-        with nogil:
-            conv.scratch = <char *>fc_borrow(threads * conv.scratch_bytes)
-            stopped = conv.scratch != NULL
-            if stopped:
-                stopped = fc_parallel_for(self.task, conv, fc_shifted_tasks(conv), threads)
-                fc_give_back(conv.scratch)
-        if conv.scratch == NULL:
-            raise MemoryError(f"no memory for {threads * conv.scratch_bytes} bytes of scratch; pass fewer threads")
+        cdef int stopped = _share(self.task, conv, &conv.scratch, conv.scratch_bytes, fc_shifted_tasks(conv), threads)
         if conv.ran != NULL:  # what the kernel itself says
             last_kernel_id = self.name_id if strcmp(conv.ran, self.found.name) == 0 else -1
         if stopped:

@@ -49,19 +49,25 @@ static const abreast_fn NAME(abreast)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1][M
 #undef ENTRY
 };
 
+/* Elements that a number of outputs of an axis read. */
+static i64 NAME(span_of)(const fc_axis *axis, i64 outputs) { return (outputs - 1) * axis->stride + axis->taps; }
+
 /* Rows of outputs whose pixels, as vectors, take BAND_BYTES at most; 0: not even one. */
 static i64 NAME(band_rows)(const fc_conv *p)
 {
-    const i64 fit = BAND_BYTES / (span_of(&p->w, p->w.out) * VECTOR_BYTES), least_rows = span_of(&p->h, 1);
-    return fit < least_rows ? 0 : least(p->rows, (fit - least_rows) / p->h.stride + 1);
+    const i64 fit = BAND_BYTES / (NAME(span_of)(&p->w, p->w.out) * VECTOR_BYTES);
+    return fit < p->h.taps ? 0 : least(p->rows, (fit - p->h.taps) / p->h.stride + 1);
 }
 
-static i64 NAME(strip_vectors)(const fc_conv *p, i64 rows) { return span_of(&p->h, rows) * span_of(&p->w, p->w.out); }
+static i64 NAME(strip_vectors)(const fc_conv *p, i64 rows)
+{
+    return NAME(span_of)(&p->h, rows) * NAME(span_of)(&p->w, p->w.out);
+}
 
 /* What convolve_abreast takes of scratch: pixels, sums and weights. */
 static i64 NAME(abreast_bytes)(const fc_conv *p)
 {
-    const i64 rows = NAME(band_rows)(p);
+    const i64 rows = NAME(dense_windows)(p) ? NAME(band_rows)(p) : 0;
     return rows ? (NAME(strip_vectors)(p, rows) + rows * p->w.out + taps_of(p)) * VECTOR_BYTES : 0;
 }
 
@@ -76,12 +82,12 @@ static int NAME(goes_abreast)(const fc_conv *p)
 /* Where the channels of a vector lie: bytes from the first one to each, those beyond the last being it again. */
 #define places NAME(places)
 typedef struct {
-    i64 count, at[VECTOR_BYTES / T_BYTES];
+    i64 at[VECTOR_BYTES / T_BYTES];
 } places;
 
 static places NAME(place_channels)(i64 count, i64 step)
 {
-    places k = {.count = count};
+    places k;
     for (i64 c = 0; c < VL; c++) k.at[c] = least(c, count - 1) * step;
     return k;
 }
@@ -182,7 +188,7 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scrat
     const fc_conv *const p = k->p;
     const fc_axis *const h = &p->h, *const w = &p->w;
     const block *const b = &k->b;
-    const i64 most = NAME(band_rows)(p), width = span_of(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
+    const i64 most = NAME(band_rows)(p), width = NAME(span_of)(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
     const i64 pixels = least(input_size(w), width - w->before), depth = depth_at(p, b->z, 0);
     T *const strip = scratch, *const sums = strip + NAME(strip_vectors)(p, most) * VL, *const weights = sums + most * w->out * VL;
     const abreast_fn *const kernels = NAME(abreast)[h->taps][h->stride];
@@ -193,7 +199,7 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scrat
     int follow = 1; /* weights of a channel, one another */
     for (i64 t = 0; t < taps; t++) follow = follow && k->s.start[t].a == t;
     for (i64 y0 = 0; y0 < b->rows; y0 += most) {
-        const i64 rows = least(most, b->rows - y0), high = span_of(h, rows), top = (b->y0 + y0) * h->stride;
+        const i64 rows = least(most, b->rows - y0), high = NAME(span_of)(h, rows), top = (b->y0 + y0) * h->stride;
         memset(strip, 0, high * width * VECTOR_BYTES);
         group at = k->at;
         for (; at.g < end; at = NAME(group_behind)(p, at, VL)) {

@@ -2,9 +2,9 @@
  * and single filters. Included by isa.c once per element type T.
  *
  * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector) or, with AVX2, narrow rows of
- * several channels at a time (abreast.h). For all others rows are packed: a load and a store for a vector that 3x3 taps load nine times. Floors there: two loads and two multiply-adds a
- * cycle, so at most half of the peak with whole lines and less with the taps between them. Wide images are bound by the
- * memory's bandwidth in either way. */
+ * several channels at a time (abreast.h). For all others rows are packed: a load and a store for a vector that 3x3 taps load
+ * nine times. Floors there: two loads and two multiply-adds a cycle, so at most half of the peak with whole lines and less
+ * with the taps between them. Wide images are bound by the memory's bandwidth in either way. */
 
 #include "window.h"
 #if SHIFTS

@@ -86,7 +86,8 @@ enum { MOST_DEPTHWISE = 12 };
 #endif
 #define SHIFTS (VECTOR_BYTES != 32) /* any lane of two vectors can be shifted to the first place in one go */
 #define NO_ROW INT64_MIN /* an offset: of a row of the padding, or of no window; others may have any sign */
-enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9, MOST_WINDOW_SPAN = 64 };
+enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
+enum { MOST_WINDOW_SPAN = SHIFTS ? 0 : 64 }; /* elements that are read of a row of zeros beyond its width */
 
 /* Depthwise layers with channels in the lanes: pixels of a register tile, bytes of a strip, and outputs of a row, for each row
  * of taps, up to which this is the quicker way. */
@@ -99,7 +100,6 @@ enum { LEAVES = 3, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWE
 enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
-
 
 /* Pools: vectors of columns that are combined together, so that one does not wait for another; and how. The processor's
  * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */
@@ -116,7 +116,8 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
  * would be too short. Narrow tiles of channels have longer steps: 6->16 5x5 on a Zen 1 59 % of the peak with a start for each
  * channel, 72 with one for all six; tiles of pixels gain nothing, and 8->8 at 16x16 loses 12 %. */
 enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
-enum { FEW_OUTPUTS = 64, MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
+enum { FEW_OUTPUTS = 64 }; /* up to which x is read where it lies, though askew: see `stays` in pixels.h */
+enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
 enum { AHEAD = 8, MOST_PHASES = 64 }; /* packing: channels whose rows are fetched ahead, phases done together */
 static i64 steps_of(const fc_conv *p)
 {
@@ -177,9 +178,13 @@ static block block_of(const fc_conv *p, i64 task)
 #elif defined(__aarch64__)
 #define LARGER_F32(a, b) vmaxq_f32((float32x4_t)(a), (float32x4_t)(b))
 #define LARGER_F64(a, b) vmaxq_f64((float64x2_t)(a), (float64x2_t)(b))
+#endif
+
+/* What EVEN_OF_HALVES and ODD_OF_HALVES leave out of order; whole vectors are in order. */
+#if SHIFTS
+#define IN_ORDER(v) (v)
 #else
-#define LARGER_F32(a, b) (((lane_index)(a) & ((a) > (b))) | ((lane_index)(b) & ~((a) > (b))))
-#define LARGER_F64 LARGER_F32
+#define IN_ORDER(v) (vec)_mm256_permute4x64_pd((__m256d)(v), 0xd8)
 #endif
 
 /* Rows of a strip, of one phase of the columns: every phase of the rows with what the taps reach beyond, or, where that is
@@ -202,17 +207,6 @@ static i64 tap_at(const fc_axis *axis, i64 tap)
 {
     return axis->tap_offset[tap] * axis->stride + axis->phase[axis->tap_phase[tap]];
 }
-
-#if !SHIFTS
-/* Padded positions that a number of outputs of an axis read. */
-static i64 span_of(const fc_axis *axis, i64 outputs)
-{
-    i64 last = 0;
-    for (i64 tap = 0; tap < axis->taps; tap++)
-        if (last < tap_at(axis, tap)) last = tap_at(axis, tap);
-    return (outputs - 1) * axis->stride + last + 1;
-}
-#endif
 
 /* The slice of x that a tap reads for output slice z, -1: zeros. */
 static i64 depth_at(const fc_conv *p, i64 z, i64 tap) { return p->d.source[z * p->d.stride + tap_at(&p->d, tap)]; }
@@ -263,13 +257,14 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #elif defined(__AVX2__)
 #define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_ps(from, (__m256i)(inside))
 #endif
-/* Lanes of even and of odd numbers of two vectors, half by half, and their order afterwards. */
+/* Lanes of even and of odd numbers of two vectors, half by half; halves of two places as a vector. */
 #define EVEN_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
 #define ODD_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xdd)
 #define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128(high, low)
 #define STORE_HALVES(low, high, v) _mm256_storeu2_m128(high, low, (__m256)(v))
-#define HALVES_IN_ORDER(v) (vec)_mm256_permute4x64_pd((__m256d)(v), 0xd8)
+#ifdef LARGER_F32
 #define LARGER_OF LARGER_F32
+#endif
 #define SUFFIX f32
 #define EXP expf
 #define ERF erff
@@ -318,7 +313,9 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define ODD_OF_HALVES(a, b) (vec)_mm256_unpackhi_pd((__m256d)(a), (__m256d)(b))
 #define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128d(high, low)
 #define STORE_HALVES(low, high, v) _mm256_storeu2_m128d(high, low, (__m256d)(v))
+#ifdef LARGER_F64
 #define LARGER_OF LARGER_F64
+#endif
 #define SUFFIX f64
 #define EXP exp
 #define ERF erf
@@ -337,7 +334,8 @@ static int rows_joined(const fc_conv *p, i64 cols)
 
 const fc_isa PASTE(fc_isa_, ISA) = {
     STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
-    {[FC_PIXELS] = FEW_CHANNELS, [FC_CHANNELS] = FEW_FOR_TILES, [FC_DEPTHWISE] = FEW_CHANNELS, [FC_WINOGRAD] = FEW_CHANNELS}, {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
+    {[FC_PIXELS] = FEW_CHANNELS, [FC_CHANNELS] = FEW_FOR_TILES, [FC_DEPTHWISE] = FEW_CHANNELS, [FC_WINOGRAD] = FEW_CHANNELS},
+    {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},

@@ -8,7 +8,9 @@
 static inline __attribute__((always_inline)) vec NAME(combined)(vec a, vec b, const int how)
 {
     if (how == SUM) return a + b;
+#ifdef LARGER_OF
     if (how == LARGEST) return (vec)LARGER_OF(a, b);
+#endif
     const lane_index first = (lane_index)(a > b) | (lane_index)(a != a);
     return (vec)(((lane_index)a & first) | ((lane_index)b & ~first));
 }
@@ -69,11 +71,6 @@ static inline __attribute__((always_inline)) vec NAME(every)(const T *from, i64 
     for (i64 i = 0; i < VL; i++) v[i] = from[i * stride];
     return v;
 }
-#if SHIFTS
-#define IN_ORDER(V) (V)
-#else
-#define IN_ORDER(V) HALVES_IN_ORDER(V)
-#endif
 
 /* A row of outputs from a line of what the rows of its windows gave; means are divided by number * divisors[column]. */
 static inline __attribute__((always_inline)) void NAME(combine_columns)(char *to, i64 step, const T *line, const fc_pool_axis *w,
@@ -194,7 +191,6 @@ static inline __attribute__((always_inline)) void NAME(pool_rows)(const fc_pool 
         c = 0, n++;
     }
 }
-#undef IN_ORDER
 
 /* Some rows of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
 static void NAME(max_pool)(void *context, i64 task, int worker) { NAME(pool_rows)(context, task, worker, 0); }

@@ -141,7 +141,7 @@ static i64 NAME(tiles_kept)(const fc_conv *p)
     return least(KEPT_BYTES / (i64)(sizeof(steps) + steps_of(p) * sizeof(step_start)), p->rows * p->cols);
 }
 
-/* What a tiling takes of a worker's scratch; `last`: it ends there. */
+/* What a tiling takes of a worker's scratch. */
 static i64 NAME(tiling_bytes)(const fc_conv *p)
 {
     const i64 ends = p->cols + p->rows * p->cols / MOST_PIXELS + 1, kept = NAME(tiles_kept)(p);
@@ -250,7 +250,8 @@ static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, 
     const fc_conv *const p = t->p;
     if (y >= t->all_rows.first && y + high <= t->all_rows.end && x >= t->all_cols.first && x + q <= t->all_cols.end)
         return all;
-    for (i64 k = 0; k < t->kept && t->channels != all->channels; k++) t->known[k].start = NULL;
+    if (t->channels != all->channels)
+        for (i64 k = 0; k < t->kept; k++) t->known[k].start = NULL;
     t->channels = all->channels;
     const i64 number = y * t->count + i, place = number < t->kept ? 1 + number : 0;
     steps *const found = place ? t->known + number : &t->last;

@@ -13,6 +13,7 @@ typedef unsigned lanes_inside;
 typedef lane_index lanes_inside;
 #endif
 
+#if SHIFTS
 static inline __attribute__((always_inline)) lanes_inside NAME(lanes_within)(i64 c, i64 width)
 {
     const i64 lo = least(c < 0 ? -c : 0, VL), hi = least(c < width ? width - c : 0, VL);
@@ -35,6 +36,7 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
     return v;
 #endif
 }
+#endif
 
 /* The vector stays in a register: as an operand in memory it would be loaded again for each row. Volatile, so that rows are
  * summed in their order; gcc moves all sums of a row to its last one, where each waits for the one before. */
@@ -46,6 +48,7 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 #define IN_REGISTER(V)
 #endif
 
+#if !SHIFTS
 /* From the first element of x to behind its last one, whatever lies between. */
 #define bounds NAME(bounds)
 typedef struct {
@@ -62,6 +65,7 @@ static bounds NAME(x_bounds)(const fc_conv *p)
     }
     return x;
 }
+#endif
 
 /* Where an output channel's windows lie in x, and where its outputs go. */
 #define window_work NAME(window_work)
@@ -70,7 +74,9 @@ typedef struct {
     const T *zeros;    /* what is read for NO_ROW */
     i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
     i64 rows, length;  /* of outputs */
-    bounds x;          /* what may be read */
+#if !SHIFTS
+    bounds x; /* what may be read */
+#endif
 } window_work;
 
 /* What is done with every column of a row of x: it goes to all rows of outputs that it reaches. */
@@ -109,13 +115,20 @@ typedef struct {
             MULTIPLY_COLUMN(K, S, NV)                                                                           \
         }                                                                                                       \
     }
-#define IN_PLACE(S, V) (V)
 #else
 /* Columns c to c + n of a row that begins at `from`, zeros around it, in `to`. */
 static const T *NAME(copy_inside)(T *to, const T *from, i64 c, i64 n, i64 width)
 {
     for (i64 i = 0; i < n; i++) to[i] = c + i < 0 || c + i >= width ? 0 : from[c + i];
     return to;
+}
+
+/* Where n elements may be read from column c of a row on: in x, or copied to `room`. */
+static inline const T *NAME(readable)(const window_work *k, const T *row, i64 c, i64 n, T *room)
+{
+    if (row == k->zeros) return row;
+    if ((const char *)(row + c) >= k->x.first && (const char *)(row + c + n) <= k->x.end) return row + c;
+    return NAME(copy_inside)(room, row, c, n, k->width);
 }
 
 /* As a lane's number, which no distance from a lane exceeds. */
@@ -129,7 +142,7 @@ static inline LANE_INT NAME(near_zero)(i64 v)
  * in Zen 1), so what lies beyond a row is read, as long as it is in x, and cleared. */
 #define LOAD_PLAIN(FROM, I) *(const loose_vec *)(FROM)
 #define LOAD_END(FROM, I) (vec)((lane_index)*(const loose_vec *)(FROM) & inside[I])
-#define SUM_COLUMNS(K, S, NV, LOAD, FROM)                                                                           \
+#define SUM_COLUMNS(K, S, NV, LOAD, FROM)                                                                       \
     _Pragma("GCC unroll 16") for (int row_of_x = 0; row_of_x < INPUTS; row_of_x++) {                            \
         const T *const from = FROM;                                                                             \
         _Pragma("GCC unroll 8") for (int tap = 0; tap < (K); tap++) {                                           \
@@ -151,21 +164,15 @@ static inline LANE_INT NAME(near_zero)(i64 v)
     if (c >= 0 && c + SPAN <= k->width) {                                                                       \
         SUM_COLUMNS(K, S, NV, LOAD_PLAIN, row[row_of_x] + c)                                                    \
     } else {                                                                                                    \
-        T copied[INPUTS][SPAN];                                                                                 \
+        T room[SPAN];                                                                                           \
         const lane_index before = NAME(near_zero)(-c) - 1 - (lane_index){0}, behind = NAME(near_zero)(k->width - c) - (lane_index){0}; \
         lanes_inside inside[((K) + (S) - 1) * (NV)];                                                            \
         _Pragma("GCC unroll 16") for (int i = 0; i < ((K) + (S) - 1) / (S) * (NV) * (S); i++) {                 \
             const lane_index lane = (lane_index){EACH_LANE(BESIDE, 0)} + (LANE_INT)(i / ((NV) * (S)) * (S) + i % ((NV) * (S)) * VL); \
             inside[i] = (lane > before) & (lane < behind);                                                      \
         }                                                                                                       \
-        SUM_COLUMNS(K, S, NV, LOAD_END, CLEARED(c, SPAN))                                                       \
+        SUM_COLUMNS(K, S, NV, LOAD_END, NAME(readable)(k, row[row_of_x], c, SPAN, room))                        \
     }
-/* Where vectors may be loaded from column c on. */
-#define CLEARED(c, SPAN)                                                                                        \
-    row[row_of_x] == k->zeros ? k->zeros                                                                        \
-    : (const char *)(row[row_of_x] + (c)) >= k->x.first && (const char *)(row[row_of_x] + (c) + (SPAN)) <= k->x.end \
-        ? row[row_of_x] + (c) : NAME(copy_inside)(copied[row_of_x], row[row_of_x], c, SPAN, k->width)
-#define IN_PLACE(S, V) ((S) == 1 ? (V) : HALVES_IN_ORDER(V))
 #endif
 
 /* NV vectors of WINDOW_ROWS rows of outputs from column x on. */
@@ -175,7 +182,7 @@ static inline LANE_INT NAME(near_zero)(i64 v)
         vec acc[WINDOW_ROWS][NV];                                                                               \
         EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = (vec){0})                                                         \
         SUM_WINDOWS(K, S, NV)                                                                                   \
-        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = IN_PLACE(S, acc[i][j]) + bias)                                    \
+        EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = ((S) == 1 ? acc[i][j] : IN_ORDER(acc[i][j])) + bias)                \
         if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = RECTIFIED(acc[i][j]))                                   \
         _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++)                                                  \
             if (length - x >= (n + 1) * VL) {                                                                   \
@@ -214,12 +221,10 @@ static inline LANE_INT NAME(near_zero)(i64 v)
 WINDOWS(WINDOW_OF)
 #undef WINDOW_OF
 #undef WINDOW_BLOCK
-#undef IN_PLACE
 #undef SUM_WINDOWS
 #undef SUM_COLUMNS
 #undef LOAD_PLAIN
 #undef LOAD_END
-#undef CLEARED
 #undef HELD_VECTORS
 #undef MULTIPLY_COLUMN
 
@@ -281,8 +286,11 @@ static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scra
         offset[i] = row < 0 || depth < 0 ? NO_ROW : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
     memset(scratch, 0, (width + MOST_WINDOW_SPAN) * sizeof(T));
-    return (window_work){.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols,
-                         .x = NAME(x_bounds)(p)};
+    window_work k = {.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
+#if !SHIFTS
+    k.x = NAME(x_bounds)(p);
+#endif
+    return k;
 }
 
 /* An output channel: its weights, its number, where it goes, and what is added to it, or NULL. */

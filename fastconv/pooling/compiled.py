@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from fastconv import tuning
+from fastconv.kernels import engine
 from fastconv.pooling.geometry import Windows
-from fastconv.threads import check_threads, get_num_threads
+from fastconv.threads import threads_of
 
 ONE = np.ones(1, np.int64)
 """Elements of the one window of an axis that is not there."""
-
-
-@functools.cache
-def _engine() -> Any:
-    try:
-        return importlib.import_module("fastconv.kernels._compiled")
-    except (ImportError, OSError):
-        return None
 
 
 def combine(
@@ -31,11 +21,9 @@ def combine(
 ) -> bool:  # fmt: skip
     """Write the means of all windows of ``source`` (n, c, ...) to ``out``; without a ``divisor``, the largest elements.
 
-    Returns whether it did: for floats of the processor's byte order whose rows have no gaps.
+    Returns whether it did: for floats whose rows have no gaps. Both are such as `fastconv.arrays` lets in.
     """
-    number = get_num_threads() if threads is None else check_threads(threads)
-    plain = source.dtype.char in "fd" and source.flags.aligned and out.flags.aligned
-    if not plain or (source.shape[-1] > 1 and source.strides[-1] != source.itemsize) or _engine() is None:
+    if source.dtype.kind != "f" or (source.shape[-1] > 1 and source.strides[-1] != source.itemsize) or engine() is None:
         return False
     missing = 3 - len(windows)
     counts = divisor if isinstance(divisor, list) else [None] * len(windows)
@@ -44,8 +32,9 @@ def combine(
         for axis, count in zip(windows, counts, strict=True)
     ]
     whole = (slice(None), slice(None), *[None] * missing)
+    number = threads_of(threads)
     if source.nbytes + out.nbytes < tuning.POOL_COMPILED_BYTES:
         number = 1
     given = float(divisor) if isinstance(divisor, int) else 0.0
-    _engine().pool(divisor is not None, source[whole], out[whole], axes, given, number)
+    engine().pool(divisor is not None, source[whole], out[whole], axes, given, number)
     return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import tuning
 from fastconv.kernels.sharing import share
-from fastconv.threads import check_threads, get_num_threads
+from fastconv.threads import threads_of
 
 
 class Piece(NamedTuple):
@@ -51,7 +51,7 @@ def cut(source: np.ndarray, rows: int, whole_planes: bool = False) -> list[Piece
 
 def run(call: Callable[[Piece], None], pieces: list[Piece], nbytes: int, threads: int | None) -> None:
     """``call`` every piece, on several threads where reading ``nbytes`` is worth it. Inf - Inf is NaN, silently."""
-    number = get_num_threads() if threads is None else check_threads(threads)
+    number = threads_of(threads)
     if nbytes < tuning.POOL_PARALLEL_BYTES:
         number = 1
     with np.errstate(all="ignore"):
