@@ -247,6 +247,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 
 #define T float
 #define T_BYTES 4
+#define FMA "vfmadd231ps"
 #define LANE_INT int32_t
 #define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_ps((__mmask16)(mask), from)
 #define STORE_MASKED(to, value, mask) _mm512_mask_storeu_ps(to, (__mmask16)(mask), value)
@@ -281,6 +282,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "stream.h"
 #undef T
 #undef T_BYTES
+#undef FMA
 #undef LANE_INT
 #undef LOAD_MASKED
 #undef STORE_MASKED
@@ -299,6 +301,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 
 #define T double
 #define T_BYTES 8
+#define FMA "vfmadd231pd"
 #define LANE_INT int64_t
 #define LOAD_MASKED(from, mask) (vec)_mm512_maskz_loadu_pd((__mmask8)(mask), from)
 #define STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, (__mmask8)(mask), value)
