@@ -31,7 +31,7 @@ cdef extern from "engine.h" nogil:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
         int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, few, mr, lanes, lane_unit
-        int in_place
+        int interleaved, in_place
         const char *x
         int64_t x_stride[5]
         char *out
@@ -352,6 +352,7 @@ cdef class Layer:
             m, alpha = max(given[:2] for given in winograd)
             algorithm, kind = FC_WINOGRAD, f"winograd_f{m}x{alpha - m + 1}"
         self.conv.few = self.found.few[algorithm]
+        self.conv.interleaved = kind == "channels" and self.conv.w.stride == 2 == self.conv.w.phases
         self.task = self.found.task[algorithm][itemsize == 8]
         self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
         self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"

@@ -254,8 +254,8 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
     const int close = p->x_stride[3] <= 2 * p->w.source_len * item; /* between rows is little else, which would be fetched, too */
     const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, &b));
-    k.row = in_place ? p->h.stride * p->x_stride[3] / item : b.cols + p->w.reach;
-    k.col = in_place ? p->w.stride : 1;
+    k.col = in_place ? p->w.stride : p->interleaved ? 2 : 1;
+    k.row = in_place ? p->h.stride * p->x_stride[3] / item : k.col * (b.cols + p->w.reach);
 
     for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
         h1 = least(h0 + p->held, p->icg);

@@ -72,21 +72,20 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
 }
 
 /* One row of one phase, of all channels; `fetch`: touch the row of a later channel first. */
-static void NAME(pack_rows)(T *to, i64 pitch, const fc_conv *p, const char *from, i64 channels, i64 start, i64 width, i64 lo,
-                            i64 hi, int fetch)
+static void NAME(pack_rows)(T *to, i64 pitch, const i64 *step, const fc_axis *w, const char *from, i64 channels, i64 start,
+                            i64 width, i64 lo, i64 hi, int fetch)
 {
-    const i64 *const step = p->x_stride;
     const int last = step[1] == sizeof(T) && channels >= VL;
-    const i64 first = lo < hi ? p->w.source[start + lo * p->w.stride] * step[4] : 0, apart = p->w.stride * step[4];
+    const i64 first = lo < hi ? w->source[start + lo * w->stride] * step[4] : 0, apart = w->stride * step[4];
     const i64 bytes = fetch && !last && apart <= 64 ? (hi - lo) * apart : 0; /* far apart or, below 0, backwards: not fetched */
     for (i64 c = 0; c < channels; c++) {
         const char *const line = from + c * step[1];
         if (c + AHEAD < channels)
             for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(line + AHEAD * step[1] + first + at);
-        NAME(pack_edges)(to + c * pitch, line, step[4], &p->w, start, width, lo, hi);
-        if (!last) NAME(pack_run)(to + c * pitch, line, step[4], &p->w, start, lo, hi);
+        NAME(pack_edges)(to + c * pitch, line, step[4], w, start, width, lo, hi);
+        if (!last) NAME(pack_run)(to + c * pitch, line, step[4], w, start, lo, hi);
     }
-    if (last) NAME(pack_run_last)(to, pitch, from, step[4], &p->w, start, lo, hi, channels);
+    if (last) NAME(pack_run_last)(to, pitch, from, step[4], w, start, lo, hi, channels);
 }
 
 /* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap][w phase]
@@ -94,29 +93,32 @@ static void NAME(pack_rows)(T *to, i64 pitch, const fc_conv *p, const char *from
  * the last is set to zero: it is read, though never stored, and denormals would be slow. */
 static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack)
 {
-    const i64 pitch = NAME(plane_pitch)(p), height = strip_rows(p, b->rows), width = b->cols + p->w.reach;
-    for (i64 first = 0; first < p->w.phases; first += MOST_PHASES) {
-        const i64 end = least(first + MOST_PHASES, p->w.phases);
+    const i64 pitch = NAME(plane_pitch)(p), height = strip_rows(p, b->rows), x0 = b->x0 * p->w.stride;
+    fc_axis w = p->w;
+    i64 width = b->cols + w.reach;
+    if (p->interleaved) w.phases = w.stride = 1, width *= 2;
+    for (i64 first = 0; first < w.phases; first += MOST_PHASES) {
+        const i64 end = least(first + MOST_PHASES, w.phases);
         i64 lo[MOST_PHASES], hi[MOST_PHASES];
         for (i64 pw = first; pw < end; pw++)
-            NAME(regular_run)(&p->w, b->x0 * p->w.stride + p->w.phase[pw], width, lo + pw - first, hi + pw - first);
+            NAME(regular_run)(&w, x0 + w.phase[pw], width, lo + pw - first, hi + pw - first);
         for (i64 r = 0; r < p->d.taps; r++) {
             const i64 depth = depth_at(p, b->z, r);
             for (i64 j = 0; j < height; j++) {
                 const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
                 const char *const from = depth < 0 || row < 0 ? NULL : x + depth * p->x_stride[2] + row * p->x_stride[3];
                 for (i64 pw = first; pw < end; pw++) { /* inside: all phases of a row while it is in L1 */
-                    T *const to = strip + ((r * p->w.phases + pw) * height + j) * width;
+                    T *const to = strip + ((r * w.phases + pw) * height + j) * width;
                     if (from)
-                        NAME(pack_rows)(to, pitch, p, from, channels, b->x0 * p->w.stride + p->w.phase[pw], width,
-                                        lo[pw - first], hi[pw - first], pw == first);
+                        NAME(pack_rows)(to, pitch, p->x_stride, &w, from, channels, x0 + w.phase[pw], width, lo[pw - first],
+                                        hi[pw - first], pw == first);
                     else
                         for (i64 c = 0; c < channels; c++) memset(to + c * pitch, 0, width * sizeof(T));
                 }
             }
         }
     }
-    const i64 used = p->d.taps * p->w.phases * height * width;
+    const i64 used = p->d.taps * w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
@@ -158,8 +160,9 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
     for (i64 r = 0; r < p->d.taps; r++)
         for (i64 i = 0; i < p->h.taps; i++)
             for (i64 j = 0; j < p->w.taps; j++) {
-                const i64 plane = r * p->w.phases + p->w.tap_phase[j];
+                const i64 plane = p->interleaved ? r : r * p->w.phases + p->w.tap_phase[j];
                 i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
+                if (p->interleaved) at = 2 * at + p->w.tap_phase[j];
                 if (in_place)
                     at = (depth_at(p, b->z, r) * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]) / item + tap_at(&p->w, j);
                 const i64 weight = (r * ws[2] + i * ws[3] + j * ws[4]) / item;
