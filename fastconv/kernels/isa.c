@@ -118,7 +118,7 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
 enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
 enum { FEW_OUTPUTS = 64 }; /* up to which x is read where it lies, though askew: see `stays` in pixels.h */
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
-enum { AHEAD = 8, MOST_PHASES = 64 }; /* packing: channels whose rows are fetched ahead, phases done together */
+enum { AHEAD = 8, ROWS_TOGETHER = 64, MOST_PHASES = 64 }; /* packing: rows fetched ahead; rows and phases done together */
 static i64 steps_of(const fc_conv *p)
 {
     return taps_of(p) * (p->icg <= least(p->few, p->ic_block) ? p->icg : 1);

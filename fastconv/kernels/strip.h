@@ -71,21 +71,37 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
         NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
-/* One row of one phase, of all channels; `fetch`: touch the row of a later channel first. */
-static void NAME(pack_rows)(T *to, i64 pitch, const i64 *step, const fc_axis *w, const char *from, i64 channels, i64 start,
-                            i64 width, i64 lo, i64 hi, int fetch)
+/* A row of a strip, of its first channel: where its run [lo, hi) and the pixels around it come from, `from` NULL: zeros; what
+ * is to be fetched of x, bytes. */
+#define strip_row NAME(strip_row)
+typedef struct {
+    T *to;
+    const char *from;
+    i64 start, lo, hi, first, bytes;
+} strip_row;
+
+/* Rows of all channels; those of a channel one after the other, as they lie together in x. */
+static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels, i64 width)
 {
     const int last = step[1] == sizeof(T) && channels >= VL;
-    const i64 first = lo < hi ? w->source[start + lo * w->stride] * step[4] : 0, apart = w->stride * step[4];
-    const i64 bytes = fetch && !last && apart <= 64 ? (hi - lo) * apart : 0; /* far apart or, below 0, backwards: not fetched */
-    for (i64 c = 0; c < channels; c++) {
-        const char *const line = from + c * step[1];
-        if (c + AHEAD < channels)
-            for (i64 at = 0; at < bytes; at += 64) __builtin_prefetch(line + AHEAD * step[1] + first + at);
-        NAME(pack_edges)(to + c * pitch, line, step[4], w, start, width, lo, hi);
-        if (!last) NAME(pack_run)(to + c * pitch, line, step[4], w, start, lo, hi);
-    }
-    if (last) NAME(pack_run_last)(to, pitch, from, step[4], w, start, lo, hi, channels);
+    i64 later = AHEAD % count, channel = AHEAD / count; /* the row that is fetched */
+    for (i64 c = 0; c < channels; c++)
+        for (i64 i = 0; i < count; i++) {
+            const strip_row *const v = rows + i, *const fetched = rows + later;
+            for (i64 at = 0; channel < channels && at < fetched->bytes; at += 64)
+                __builtin_prefetch(fetched->from + channel * step[1] + fetched->first + at);
+            if (++later == count) later = 0, channel++;
+            T *const to = v->to + c * pitch;
+            if (!v->from) {
+                memset(to, 0, width * sizeof(T));
+                continue;
+            }
+            const char *const line = v->from + c * step[1];
+            NAME(pack_edges)(to, line, step[4], w, v->start, width, v->lo, v->hi);
+            if (!last) NAME(pack_run)(to, line, step[4], w, v->start, v->lo, v->hi);
+        }
+    for (const strip_row *v = rows; last && v < rows + count; v++)
+        if (v->from) NAME(pack_run_last)(v->to, pitch, v->from, step[4], w, v->start, v->lo, v->hi, channels);
 }
 
 /* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap][w phase]
@@ -97,6 +113,10 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
     fc_axis w = p->w;
     i64 width = b->cols + w.reach;
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
+    const i64 *const step = p->x_stride, apart = w.stride * step[4];
+    const int fetch = step[1] != sizeof(T) && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
+    strip_row rows[ROWS_TOGETHER];
+    i64 count = 0;
     for (i64 first = 0; first < w.phases; first += MOST_PHASES) {
         const i64 end = least(first + MOST_PHASES, w.phases);
         i64 lo[MOST_PHASES], hi[MOST_PHASES];
@@ -106,18 +126,21 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
             const i64 depth = depth_at(p, b->z, r);
             for (i64 j = 0; j < height; j++) {
                 const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
-                const char *const from = depth < 0 || row < 0 ? NULL : x + depth * p->x_stride[2] + row * p->x_stride[3];
+                const char *const from = depth < 0 || row < 0 ? NULL : x + depth * step[2] + row * step[3];
                 for (i64 pw = first; pw < end; pw++) { /* inside: all phases of a row while it is in L1 */
-                    T *const to = strip + ((r * w.phases + pw) * height + j) * width;
-                    if (from)
-                        NAME(pack_rows)(to, pitch, p->x_stride, &w, from, channels, x0 + w.phase[pw], width, lo[pw - first],
-                                        hi[pw - first], pw == first);
-                    else
-                        for (i64 c = 0; c < channels; c++) memset(to + c * pitch, 0, width * sizeof(T));
+                    strip_row v = {.to = strip + ((r * w.phases + pw) * height + j) * width, .from = from,
+                                   .start = x0 + w.phase[pw], .lo = lo[pw - first], .hi = hi[pw - first]};
+                    if (fetch && from && pw == first && v.lo < v.hi)
+                        v.first = w.source[v.start + v.lo * w.stride] * step[4], v.bytes = (v.hi - v.lo) * apart;
+                    rows[count++] = v;
+                    if (count < ROWS_TOGETHER) continue;
+                    NAME(pack_rows)(rows, count, pitch, step, &w, channels, width);
+                    count = 0;
                 }
             }
         }
     }
+    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels, width);
     const i64 used = p->d.taps * w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
