@@ -125,9 +125,11 @@ def choose_lanes(
     pixels = products * (terms / speed + (tuning.STORE_STRIDED * vector if channels_last else tuning.STORE_VECTOR))
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
-    speed = min(1.0, per_tile * min(vectors, 2) / tuning.LEAST_SUMS)
+    pairs, single = divmod(vectors, 2)
+    speed, alone = (min(1.0, per_tile * wide / tuning.LEAST_SUMS) for wide in (2, 1))
     store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED[most]
     repacked = tuning.PACK_WEIGHTS * terms * vector * borrow
     inside = math.prod(axis.inside for axis in low.axes)
-    channels = vectors * (rows * cols * (terms * inside / speed + store) + repacked)
+    sums = terms * inside * (2 * pairs / speed + single / alone)
+    channels = rows * cols * (sums + vectors * store) + vectors * repacked
     return "channels" if channels < pixels else "pixels"

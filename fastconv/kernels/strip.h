@@ -71,17 +71,24 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
         NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
-/* A row of a strip, of its first channel: where its run [lo, hi) and the pixels around it come from, `from` NULL: zeros; what
- * is to be fetched of x, bytes. */
+/* A row of a strip (or several that follow each other without a gap in x, too), of its first channel: where its run [lo, hi)
+ * and the pixels around it come from, `from` NULL: zeros; what is to be fetched of x, in bytes. */
 #define strip_row NAME(strip_row)
 typedef struct {
     T *to;
     const char *from;
-    i64 start, lo, hi, first, bytes;
+    i64 width, start, lo, hi, first, bytes;
 } strip_row;
 
+/* Whether a row follows another one, both in the strip and in x, where a pixel takes `step` bytes. */
+static int NAME(follows)(const strip_row *v, const strip_row *row, i64 step)
+{
+    return row->from && v->from == row->from + row->width * step && v->to == row->to + row->width && row->lo == 0
+           && row->hi == row->width && v->hi - v->lo == v->width;
+}
+
 /* Rows of all channels; those of a channel one after the other, as they lie together in x. */
-static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels, i64 width)
+static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels)
 {
     const int last = step[1] == sizeof(T) && channels >= VL;
     i64 later = AHEAD % count, channel = AHEAD / count; /* the row that is fetched */
@@ -93,11 +100,11 @@ static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i
             if (++later == count) later = 0, channel++;
             T *const to = v->to + c * pitch;
             if (!v->from) {
-                memset(to, 0, width * sizeof(T));
+                memset(to, 0, v->width * sizeof(T));
                 continue;
             }
             const char *const line = v->from + c * step[1];
-            NAME(pack_edges)(to, line, step[4], w, v->start, width, v->lo, v->hi);
+            NAME(pack_edges)(to, line, step[4], w, v->start, v->width, v->lo, v->hi);
             if (!last) NAME(pack_run)(to, line, step[4], w, v->start, v->lo, v->hi);
         }
     for (const strip_row *v = rows; last && v < rows + count; v++)
@@ -115,6 +122,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
     const i64 *const step = p->x_stride, apart = w.stride * step[4];
     const int fetch = step[1] != sizeof(T) && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
+    const int flat = apart == sizeof(T) && w.phases == 1;
     strip_row rows[ROWS_TOGETHER];
     i64 count = 0;
     for (i64 first = 0; first < w.phases; first += MOST_PHASES) {
@@ -129,18 +137,25 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
                 const char *const from = depth < 0 || row < 0 ? NULL : x + depth * step[2] + row * step[3];
                 for (i64 pw = first; pw < end; pw++) { /* inside: all phases of a row while it is in L1 */
                     strip_row v = {.to = strip + ((r * w.phases + pw) * height + j) * width, .from = from,
-                                   .start = x0 + w.phase[pw], .lo = lo[pw - first], .hi = hi[pw - first]};
+                                   .width = width, .start = x0 + w.phase[pw], .lo = lo[pw - first], .hi = hi[pw - first]};
                     if (fetch && from && pw == first && v.lo < v.hi)
                         v.first = w.source[v.start + v.lo * w.stride] * step[4], v.bytes = (v.hi - v.lo) * apart;
+                    if (flat && count && NAME(follows)(&v, rows + count - 1, step[4])) {
+                        rows[count - 1].width += width;
+                        rows[count - 1].hi += width;
+                        rows[count - 1].bytes += v.bytes;
+                        continue;
+                    }
+                    if (count == ROWS_TOGETHER) {
+                        NAME(pack_rows)(rows, count, pitch, step, &w, channels);
+                        count = 0;
+                    }
                     rows[count++] = v;
-                    if (count < ROWS_TOGETHER) continue;
-                    NAME(pack_rows)(rows, count, pitch, step, &w, channels, width);
-                    count = 0;
                 }
             }
         }
     }
-    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels, width);
+    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels);
     const i64 used = p->d.taps * w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
