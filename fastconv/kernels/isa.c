@@ -116,7 +116,7 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
  * would be too short. Narrow tiles of channels have longer steps: 6->16 5x5 on a Zen 1 59 % of the peak with a start for each
  * channel, 72 with one for all six; tiles of pixels gain nothing, and 8->8 at 16x16 loses 12 %. */
 enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
-enum { FEW_OUTPUTS = 64 }; /* up to which x is read where it lies, though askew: see `stays` in pixels.h */
+enum { FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13 }; /* see `stays` in pixels.h */
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14 }; /* multiplied together, as long as their pixels take half an L1 */
 enum { AHEAD = 8, ROWS_TOGETHER = 64, MOST_PHASES = 64 }; /* packing: rows fetched ahead; rows and phases done together */
 static i64 steps_of(const fc_conv *p)

@@ -145,13 +145,16 @@ static void NAME(multiply_runs)(const panel_work *k)
 }
 
 /* Whether a task reads x where it lies. Vectors that lie askew of their size cost narrow tiles, which load one every few
- * cycles, more than packing does where many output channels read them: on a Zen 1, percent of the peak of 128 to 192 channels
- * at 24x24, aligned, askew, packed: 87, 78, 85; to 64 channels 89, 76, 75. */
+ * cycles, more than packing does where many output channels read them; so do channels far apart, each in a page of its own.
+ * Percent of the peak on a Zen 1, in place and packed: 128 to 192 channels at 24x24, askew, 78, 85; 192 to 64 at 35x35, askew
+ * and on many pages, 70, 81; 37 to 53 at 45x61, askew, 73, 69; 96 to 384 at 56x56, far apart, 79, 84; 256 to 64, 81, 78;
+ * 512 to 128 at 28x28, neither, 89, 86. */
 static int NAME(stays)(const fc_conv *p, const block *b, const char *x)
 {
     const i64 *const step = p->x_stride;
-    const i64 askew = (intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1];
-    return p->in_place && (WIDE || p->ocg <= FEW_OUTPUTS || askew % VECTOR_BYTES == 0);
+    const int askew = ((intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1]) % VECTOR_BYTES != 0;
+    const int far = step[1] > FAR_CHANNELS, few = p->ocg <= (askew && p->icg > MANY_PAGES ? FEW_OUTPUTS / 2 : FEW_OUTPUTS);
+    return p->in_place && (WIDE || few || !(askew || far));
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
