@@ -168,6 +168,17 @@ static inline void NAME(copy_every_second)(T *to, const T *from, i64 n)
 #endif
 }
 
+/* Every fourth element from `from` on, n of them; nothing behind the last is read. */
+static inline void NAME(copy_every_fourth)(T *to, const T *from, i64 n)
+{
+    for (; n > VL; n -= VL, to += VL, from += 4 * VL) {
+        const loose_vec *const v = (const loose_vec *)from;
+        const vec low = NAME(even_lanes)(v[0], v[1]), high = NAME(even_lanes)(v[2], v[3]);
+        *(loose_vec *)to = NAME(even_lanes)(low, high);
+    }
+    for (i64 k = 0; k < n; k++) to[k] = from[4 * k];
+}
+
 /* n elements, those of even numbers to one place, those of odd ones to another. */
 static inline void NAME(separate)(T *even, T *odd, const T *from, i64 n)
 {

@@ -47,6 +47,8 @@ static void NAME(pack_run)(T *to, const char *from, i64 step, const fc_axis *w, 
         NAME(copy)(to + lo, (const T *)first, hi - lo);
     else if (stride == 2 * sizeof(T))
         NAME(copy_every_second)(to + lo, (const T *)first, hi - lo);
+    else if (stride == 4 * sizeof(T))
+        NAME(copy_every_fourth)(to + lo, (const T *)first, hi - lo);
     else
         for (i64 k = 0; k < hi - lo; k++) to[lo + k] = *(const T *)(first + k * stride);
 }
