@@ -231,3 +231,15 @@ def test_rows_that_are_far_apart(rng):
     x, w = room[..., :8], rng.standard_normal((64, 64, 3, 3)).astype("float32")
     plan = fastconv.plan(w, x.shape, padding=1, backend="cython")
     np.testing.assert_array_equal(plan(x), plan(x.copy()))
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [(1, 1, 0), (4, 2, 1)])
+def test_channels_and_pixels_that_overlap(rng, kernel, stride, padding):
+    """Rows without a gap between them were packed as one, also where squares of pixels and channels are transposed."""
+    windows = np.lib.stride_tricks.sliding_window_view(rng.integers(-4, 5, 39).astype("float32"), 8)
+    x = windows.T.reshape(1, 8, 4, 8)  # channels and pixels are both one element apart
+    w = rng.integers(-4, 5, (80, 8, kernel, kernel)).astype("float32")
+    options = {"stride": stride, "padding": padding}
+    expected = fastconv.conv2d(x.copy(), w, backend="naive", **options)
+    np.testing.assert_array_equal(fastconv.conv2d(x, w, backend="cython", **options), expected)
+    np.testing.assert_array_equal(fastconv.plan(w, x.shape, backend="cython", **options)(x), expected)

@@ -123,8 +123,9 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
     i64 width = b->cols + w.reach;
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
     const i64 *const step = p->x_stride, apart = w.stride * step[4];
-    const int fetch = step[1] != sizeof(T) && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
-    const int flat = apart == sizeof(T) && w.phases == 1;
+    const int alone = step[1] != sizeof(T); /* else squares of pixels and channels are copied, see pack_run_last */
+    const int fetch = alone && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
+    const int flat = alone && apart == sizeof(T) && w.phases == 1;
     strip_row rows[ROWS_TOGETHER];
     i64 count = 0;
     for (i64 first = 0; first < w.phases; first += MOST_PHASES) {
