@@ -55,6 +55,12 @@ DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
 place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent of the peak: 1->32 3x3 at 28x28 32 to 51,
 1->6 5x5 33 to 60); tasks for a thread, each of as many groups as that leaves. Not swept."""
 
+WINDOW_MOST = {6: (31, 64 * 64)}
+"""By the pixels of a register tile: output channels of one input channel beyond which, from so many pixels on, pixels
+in the lanes are faster than windows read in place, which load a column for every output channel. zen1-2, one thread,
+2026-11, percent of the peak of windows and of pixels, 3x3: 1->64 at 28x28 28, 27, at 64x64 48, 49, at 128x128 41, 47,
+at 256x256 40, 48; 1->32 at 224x224 40, 46; 1->16 at 48x480 61, 51; 1->64 5x5 at 256x256 63, 73. AVX-512: not swept."""
+
 TILES_HELD = 4
 """Register tiles of a row whose pixels must fit a strip for all input channels; else these are packed in blocks."""
 
