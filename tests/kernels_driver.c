@@ -83,6 +83,7 @@ int main(int argc, char **argv)
     }
     const int algorithm = p.tw.m ? FC_WINOGRAD : (int)kind_of_lanes;
     p.few = isa->few[algorithm];
+    p.interleaved = fc_interleaves(&p, algorithm);
     p.scratch_bytes = isa->scratch[algorithm][kind](&p);
     p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
     fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);

@@ -96,6 +96,7 @@ cdef extern from "engine.h" nogil:
     const fc_isa *const fc_isas[]
     int fc_isa_present(const fc_isa *isa)
     int64_t fc_shifted_tasks(const fc_conv *conv)
+    int fc_interleaves(const fc_conv *conv, int algorithm)
     int fc_parallel_for(task_fn task, void *context, int64_t count, int threads)
     int (*fc_interrupted)() noexcept
     void *fc_borrow(int64_t nbytes)
@@ -352,7 +353,7 @@ cdef class Layer:
             m, alpha = max(given[:2] for given in winograd)
             algorithm, kind = FC_WINOGRAD, f"winograd_f{m}x{alpha - m + 1}"
         self.conv.few = self.found.few[algorithm]
-        self.conv.interleaved = kind == "channels" and self.conv.w.stride == 2 == self.conv.w.phases
+        self.conv.interleaved = fc_interleaves(&self.conv, algorithm)
         self.task = self.found.task[algorithm][itemsize == 8]
         self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
         self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"

@@ -70,6 +70,12 @@ typedef struct {
     const char *ran;     /* set by the kernels: the name of the instruction set that really ran */
 } fc_conv;
 
+/* Where channels are in the lanes: a tile reads every second pixel of a row as well as every one. */
+static inline int fc_interleaves(const fc_conv *conv, int algorithm)
+{
+    return algorithm == FC_CHANNELS && conv->w.stride == 2 && conv->w.phases == 2;
+}
+
 /* The windows of a pooling along one axis: window o shows start + o * stride + k * dilation. */
 typedef struct {
     i64 size, out, start, stride, kernel, dilation;
