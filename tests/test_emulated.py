@@ -169,7 +169,7 @@ PROBLEMS = [
     ("cython", (1, 66, 14, 14), (40, 66, 3, 3), {"padding": 1}),
     ("cython", (2, 9, 7, 7), (64, 9, 1, 1), {"activation": "relu6"}),
     ("cython", (1, 3, 21, 19), (9, 3, 7, 7), {"padding": 3, "stride": 2, "activation": "silu"}),
-    ("cython", (1, 20, 13, 15), (24, 20, 3, 3), {"padding": 1, "stride": 2, "padding_mode": "reflect"}),
+    ("cython", (1, 34, 14, 14), (40, 34, 3, 3), {"padding": 1, "stride": 2, "padding_mode": "reflect"}),
     ("cython", (1, 6, 12, 40), (6, 1, 3, 3), {"padding": 2, "dilation": 2, "groups": 6, "activation": "hardswish"}),
     ("cython", (1, 4, 13, 9), (4, 2, 2, 4), {"groups": 2, "stride": (3, 2), "padding_mode": "reflect", "padding": 1}),
     ("cython", (1, 5, 9, 21), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
