@@ -209,7 +209,8 @@ def test_pytest_benchmark_writes_what_a_time_depends_on(tmp_path):
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-P", "-m", "pytest", "bench", "-k", "tiny-8x16 and im2col", "-p", "no:cacheprovider",
                "--benchmark-max-time=0.01", f"--benchmark-json={tmp_path / 'b.json'}"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = json.loads((tmp_path / "b.json").read_text("utf-8"))["benchmarks"]
     assert row["params"] == {"case": "tiny-8x16", "backend": "im2col"}
