@@ -124,7 +124,7 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     """'depthwise' for single channels; else 'pixels' or 'channels', see `choose_lanes`."""
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     outputs, pixels = tuning.WINDOW_MOST.get(most, (low.ocg, 0))
-    windows = not channels_last and _windows(low, isa) and (low.ocg <= outputs or low.h.out * low.w.out < pixels)
-    if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or windows):
+    many = low.ocg > outputs and low.h.out * low.w.out >= pixels
+    if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not (channels_last or many) and _windows(low, isa)):
         return "depthwise"
     return choose_lanes(low, blocks, vector, most, item, channels_last, borrow)

@@ -89,10 +89,10 @@ static int NAME(follows)(const strip_row *v, const strip_row *row, i64 step)
            && row->hi == row->width && v->hi - v->lo == v->width;
 }
 
-/* Rows of all channels; those of a channel one after the other, as they lie together in x. */
-static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels)
+/* Rows of all channels; those of a channel one after the other, as they lie together in x. `squares`: see pack_run_last. */
+static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels,
+                            int squares)
 {
-    const int last = step[1] == sizeof(T) && channels >= VL;
     i64 later = AHEAD % count, channel = AHEAD / count; /* the row that is fetched */
     for (i64 c = 0; c < channels; c++)
         for (i64 i = 0; i < count; i++) {
@@ -107,9 +107,9 @@ static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i
             }
             const char *const line = v->from + c * step[1];
             NAME(pack_edges)(to, line, step[4], w, v->start, v->width, v->lo, v->hi);
-            if (!last) NAME(pack_run)(to, line, step[4], w, v->start, v->lo, v->hi);
+            if (!squares) NAME(pack_run)(to, line, step[4], w, v->start, v->lo, v->hi);
         }
-    for (const strip_row *v = rows; last && v < rows + count; v++)
+    for (const strip_row *v = rows; squares && v < rows + count; v++)
         if (v->from) NAME(pack_run_last)(v->to, pitch, v->from, step[4], w, v->start, v->lo, v->hi, channels);
 }
 
@@ -123,9 +123,9 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
     i64 width = b->cols + w.reach;
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
     const i64 *const step = p->x_stride, apart = w.stride * step[4];
-    const int alone = step[1] != sizeof(T); /* else squares of pixels and channels are copied, see pack_run_last */
-    const int fetch = alone && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
-    const int flat = alone && apart == sizeof(T) && w.phases == 1;
+    const int squares = step[1] == sizeof(T) && channels >= VL; /* which go by a table that is as long as one row */
+    const int fetch = !squares && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
+    const int flat = !squares && apart == sizeof(T) && w.phases == 1;
     strip_row rows[ROWS_TOGETHER];
     i64 count = 0;
     for (i64 first = 0; first < w.phases; first += MOST_PHASES) {
@@ -150,7 +150,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
                         continue;
                     }
                     if (count == ROWS_TOGETHER) {
-                        NAME(pack_rows)(rows, count, pitch, step, &w, channels);
+                        NAME(pack_rows)(rows, count, pitch, step, &w, channels, squares);
                         count = 0;
                     }
                     rows[count++] = v;
@@ -158,7 +158,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
             }
         }
     }
-    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels);
+    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels, squares);
     const i64 used = p->d.taps * w.phases * height * width;
     for (i64 c = 0; c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));

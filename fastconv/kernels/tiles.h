@@ -3,8 +3,8 @@
 
 #define LANES (2 * VL) /* output channels of a full block */
 
-/* One channel of a tap: the products of rows ROW0 to ROW1 and columns COL0 to COL1. */
-#define STEP(R, Q, NV, COL, ROW0, ROW1, COL0, COL1, ADD_PRODUCT, TOUCH)                                        \
+/* One channel of a tap: the products of rows ROW0 to ROW1 and columns COL0 to COL1, each added by MULTIPLY. */
+#define STEP(R, Q, NV, COL, ROW0, ROW1, COL0, COL1, MULTIPLY, TOUCH)                                           \
     {                                                                                                          \
         vec av[NV];                                                                                            \
         _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) av[j] = *(const loose_vec *)(ap + j * VL);        \
@@ -12,7 +12,7 @@
         _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                           \
             _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++)                                               \
                 if (i / (Q) >= (ROW0) && i / (Q) < (ROW1) && i % (Q) >= (COL0) && i % (Q) < (COL1))            \
-                    ADD_PRODUCT(acc[i][j], av[j], bp[i / (Q) * b_row + i % (Q) * (COL)]);                      \
+                    MULTIPLY(acc[i][j], av[j], bp[i / (Q) * b_row + i % (Q) * (COL)]);                         \
         ap += NV * VL;                                                                                         \
         bp += b_channel;                                                                                       \
     }
@@ -28,16 +28,16 @@
  * 16 registers, with the instruction itself: gcc would move sums between registers and spill some. 64->64 3x3 at 56x56 on a
  * Zen 1, percent of the peak, 91 -> 93; with gcc's own choice 85. (Not in STEPS: F(4,3) would lose 6 %.) */
 #if defined(__AVX2__) && !WIDE
-#define ADD_PRODUCT_AS_IS(sum, a, b) __asm__ volatile(FMA " %1, %2, %0" : "+x"(sum) : "x"(a), "x"((b) - (vec){0}))
+#define ADD_BY_INSTRUCTION(sum, a, b) __asm__ volatile(FMA " %1, %2, %0" : "+x"(sum) : "x"(a), "x"((b) - (vec){0}))
 #define UNROLLED 4
 #else
-#define ADD_PRODUCT_AS_IS ADD_PRODUCT
+#define ADD_BY_INSTRUCTION ADD_PRODUCT
 #define UNROLLED 1
 #endif
 #define WHOLE_STEPS(R, Q, NV, COL)                                                                             \
     for (i64 k = 0; k < channels; k += UNROLLED)                                                               \
         _Pragma("GCC unroll 4") for (int u = 0; u < UNROLLED; u++)                                             \
-            STEP(R, Q, NV, COL, 0, R, 0, Q, ADD_PRODUCT_AS_IS, )
+            STEP(R, Q, NV, COL, 0, R, 0, Q, ADD_BY_INSTRUCTION, )
 
 /* Parts PART.. of rows ROW0 to ROW1; with fewer columns than are left out nothing remains of the loops. */
 #define PARTS_OF_ROWS(R, Q, NV, COL, PART, ROW0, ROW1)                                         \
