@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays, calls, planning, shapes, tuning
-from fastconv.arena import new_result
-from fastconv.arguments import is_plain
+from fastconv import arrays, calls, known, planning, shapes
 from fastconv.calls import Activation, Array, Call, Ints, Padding
 from fastconv.planning import Explanation, Plan
 from fastconv.spec import ConvSpec, Epilogue
 from fastconv.threads import get_num_threads
-
-_known: dict[tuple[Any, ...], Any] = {}  # single calls -> the quick way of the next one like it, or None; clearable
 
 
 def conv2d(
@@ -249,23 +245,14 @@ def _once(
     threads: int | None, *options: Any,
 ) -> Array:  # fmt: skip
     """A single call; one that came before, with other arrays of the same shapes, is checked no more than they need."""
-    key = known = None
     workers = get_num_threads() if threads is None else threads
-    said = (*options, workers)
-    if type(x) is type(w) is np.ndarray and residual is None and all(map(is_plain, said)):
-        key = ndim, x.shape, x.dtype, w.shape, bias is None, repr(said)  # as 1, 1.0 and True are equal
-        known = _known.get(key)
-    if known is not None:
-        result = new_result(known.out_shape, known.dtype) if out is None else out
-        if known(x, result, w, bias):
-            return result
+    key = None if residual is not None else known.key_of((ndim, bias is None), (*options, workers), x, w)
+    if (result := known.again(key, out, x, w, bias)) is not None:
+        return result
     call = _call(ndim, x, w, bias, *options)
     planned = call.plan(borrow=True, threads=threads)
     result = planned(x, out, residual, threads)
-    if key is not None and key not in _known:
-        if len(_known) >= tuning.KNOWN_CALLS:
-            _known.clear()
-        _known[key] = planning.again(planned, call.backend, w, workers)
+    known.keep(key, lambda: planning.again(planned, call.backend, w, workers))
     return result
 
 

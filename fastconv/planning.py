@@ -185,7 +185,7 @@ class Plan:
                 kept[workers] = False
             else:
                 shapes = self.x_shape, self.out_shape
-                axes = tuple(canonical_axes(len(shape), spec) for shape in shapes)
+                axes = tuple(canonical_axes(len(shape), spec.ndim, spec.channels_last) for shape in shapes)
                 kept[workers] = make(self.state, self.problem, shapes, axes, workers)
                 if not worth_sharing(spec):  # one thread whatever there are: no need to ask
                     self.__dict__["_serial"] = kept[workers]
@@ -364,7 +364,7 @@ def again(plan: Plan, wanted: str, w: np.ndarray, workers: int) -> Any:
     if (read.ctypes.data, steps[0], read.dtype) != (same.ctypes.data, steps[1], same.dtype):
         return None
     shapes = [plan.x_shape, plan.out_shape, w.shape]
-    axes = [canonical_axes(len(shape), spec) for shape in shapes[:2]]
+    axes = [canonical_axes(len(shape), spec.ndim, spec.channels_last) for shape in shapes[:2]]
     axes.append(canonical_weight_axes(w.ndim, spec.ndim))
     if plan.bias is not None:
         shapes.append(plan.bias.shape)

@@ -21,17 +21,17 @@ def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return array[:, :, *[None] * (3 - spec.ndim)]
 
 
-def canonical_axes(ndim: int, spec: ConvSpec) -> tuple[int, ...]:
+def canonical_axes(ndim: int, spatial: int, channels_last: bool) -> tuple[int, ...]:
     """Which axis of an array with ``ndim`` axes is n, c, d, h and w; -1 where it has none.
 
-    >>> canonical_axes(4, parse_layer("ih5k3"))
-    (0, 1, -1, 2, 3)
+    >>> canonical_axes(4, 2, channels_last=True)
+    (0, 3, -1, 1, 2)
     """
     axes = list(range(ndim))
-    lead = [-1, -1] if ndim == spec.ndim else [-1] if ndim == spec.ndim + 1 else [axes.pop(0)]
+    lead = [-1, -1] if ndim == spatial else [-1] if ndim == spatial + 1 else [axes.pop(0)]
     if len(lead) == 1:
-        lead.append(axes.pop() if spec.channels_last else axes.pop(0))
-    return (*lead, *[-1] * (3 - spec.ndim), *axes)
+        lead.append(axes.pop() if channels_last else axes.pop(0))
+    return (*lead, *[-1] * (3 - spatial), *axes)
 
 
 def canonical_weight_axes(ndim: int, spatial: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import api, registry, threads, tuning
+from fastconv import known, registry, threads, tuning
 from fastconv.errors import UnsupportedConv
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "8")  # read when Numba is imported; the tests go up to 8
@@ -69,7 +69,7 @@ def isa(request):
         pytest.skip(f"this processor has no {request.param}")
     before = compiled.isa()
     compiled.set_isa(request.param)
-    api._known.clear()
+    known.calls.clear()
     yield request.param
     compiled.set_isa(before)
 

@@ -16,7 +16,7 @@ import pytest
 from oracle import assert_close, reference
 
 import fastconv
-from fastconv import api
+from fastconv import known
 
 KERNELS = Path(__file__).parent.parent / "fastconv" / "kernels"
 DRIVER = Path(__file__).parent / "kernels_driver.c"
@@ -144,7 +144,7 @@ def emulated(request, programs, monkeypatch):
     monkeypatch.setattr(EmulatedLayer, "command", command)
     monkeypatch.setattr(EmulatedLayer, "ran", [])
     monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", EmulatedLayer)
-    api._known.clear()
+    known.calls.clear()
     width = 16 if request.param in ("aarch64", "baseline") else X86[request.param][0]
     monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
     monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)

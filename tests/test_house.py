@@ -32,6 +32,7 @@ LEAVES = {
     "threads",
     "phases",
     "layer_text",
+    "known",
 }
 BELOW = {  # part of the package -> the parts that it may import; a leaf may import leaves
     "kernels": {"kernels"},

@@ -6,7 +6,7 @@ from lane_layers import LAYERS, check_padding_meets_weights
 from oracle import assert_close, reference
 
 import fastconv
-from fastconv import api, tuning
+from fastconv import known, tuning
 
 compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
@@ -29,12 +29,12 @@ def force(monkeypatch):
 
         monkeypatch.setattr(cython_tiled, "_lanes", lanes)
         cython_tiled._layer.cache_clear()
-        api._known.clear()
+        known.calls.clear()
 
     yield use
     monkeypatch.setattr(cython_tiled, "_lanes", chosen)
     cython_tiled._layer.cache_clear()
-    api._known.clear()
+    known.calls.clear()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -8,12 +8,12 @@ import pytest
 from oracle import assert_close, reference
 
 import fastconv
-from fastconv import api, registry
+from fastconv import known, registry
 
 
 @pytest.fixture(autouse=True)
 def nothing_known():
-    api._known.clear()
+    known.calls.clear()
 
 
 @pytest.fixture(params=["cython", "numba"])
@@ -40,7 +40,7 @@ def test_each_call_computes_with_its_own_arrays(isa, backend, rng, x_shape, w_sh
         x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
         bias = rng.standard_normal(w_shape[0] if len(w_shape) > 2 else 1).astype(dtype)
         found = fastconv.conv2d(x, w, bias, backend=backend, **options)
-        assert (turn == 0) or any(api._known.values()), "the second call should know the first"
+        assert (turn == 0) or any(known.calls.values()), "the second call should know the first"
         out = np.empty_like(found)
         assert fastconv.conv2d(x, w, bias, backend=backend, out=out, **options) is out
         plan_options = {k: v for k, v in options.items() if k != "threads"}
@@ -146,4 +146,4 @@ def test_what_is_known_is_bounded(backend, rng, monkeypatch):
     w = rng.standard_normal((1, 1, 2, 2))
     for size in range(3, 12):
         fastconv.conv2d(rng.standard_normal((1, 1, size, size)), w, backend=backend)
-        assert len(api._known) <= 3
+        assert len(known.calls) <= 3

@@ -57,7 +57,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_pool:
         int64_t n, c
         fc_pool_axis axis[3]
-        int64_t rows
+        int64_t planes, bands
         const char *x
         const char *x_end
         int64_t x_stride[5]
@@ -84,6 +84,7 @@ cdef extern from "engine.h" nogil:
         task_fn peak[2]
         task_fn pool[2][2]
         int64_t (*pool_scratch[2])(const fc_pool *)
+        int64_t (*pool_group[2])(const fc_pool *)
         task_fn stream
 
     ctypedef struct fc_stream:
@@ -252,37 +253,6 @@ def bandwidth(unsigned char[::1] buffer, int threads=1, double milliseconds=10.0
     return moved / elapsed / 1e9
 
 
-def pool(bint mean, x, out, axes, double divisor, int threads):
-    """Pool ``x`` (n, c, d, h, w), float32 or float64 whose rows have no gaps, into ``out``: largest elements, or means.
-
-    ``axes`` are (size, out, start, stride, kernel, dilation, counts) for d, h, w, as in `fastconv.pooling.geometry`;
-    ``counts``, int64, are None where the ``divisor`` of means is given, which is 0 otherwise.
-    """
-    cdef fc_pool work
-    cdef fc_pool_axis *axis
-    cdef const fc_isa *found = _find(_isa)
-    cdef bint double_precision = x.itemsize == 8
-    cdef task_fn task = found.pool[mean][double_precision]
-    cdef int64_t rows, last = x.itemsize
-    cdef int i
-    work.n, work.c = x.shape[:2]
-    for i in range(3):
-        axis = &work.axis[i]
-        axis.size, axis.out, axis.start, axis.stride, axis.kernel, axis.dilation, counts = axes[i]
-        axis.count = NULL if counts is None else <const int64_t *>_address(counts)
-    rows = work.n * work.c * work.axis[0].out * work.axis[1].out
-    work.rows = max(1, rows // (TASKS * threads))
-    work.x = _strided(x, work.x_stride)
-    for i in range(5):
-        last += max(<int64_t>(x.shape[i] - 1) * work.x_stride[i], 0)
-    work.x_end = work.x + last
-    work.out = _strided(out, work.out_stride)
-    work.divisor = divisor
-    work.scratch_bytes = found.pool_scratch[double_precision](&work)
-    if _share(task, &work, &work.scratch, work.scratch_bytes, (rows + work.rows - 1) // work.rows, threads):
-        _interrupted()
-
-
 cdef int _share(task_fn task, void *context, char **scratch, int64_t each, int64_t count, int threads) except -1:
     """Run the tasks with ``each`` bytes of scratch for every thread; whether a signal ended them early."""
     cdef int stopped = 0
@@ -406,76 +376,37 @@ cdef class Layer:
         return 0
 
 
-cdef class Bound:
-    """A layer for arrays of one shape: the quick way of a plan, or of a single call, that comes often.
+cdef class Plain:
+    """Arrays of given shapes whose axes (n, c, d, h, w) are numbers of each array's own, -1 where it has none.
 
-    ``shapes`` and ``axes`` are those of x and out: the axes (n, c, d, h, w) as numbers of the array's own, -1 where it
-    has none. With ``packed`` weights those are used; else those of w and, or None, bias follow, and each call brings its
-    own. Calling it convolves and returns True; or does nothing and returns False, when the arrays are anything but
-    plain: other shapes or dtypes, misaligned, overlapping, no NumPy arrays, an ``out`` or a bias with gaps.
+    The first is x, the second out. Only plain arrays are taken: of those shapes and that dtype, aligned, not overlapping,
+    with strides that are not negative; an ``out`` without gaps.
     """
 
-    cdef fc_conv conv
-    cdef Layer layer
-    cdef tuple kept
-    cdef int threads, dims[4]
+    cdef int dims[4]
     cdef int axis[4][5]
     cdef Py_ssize_t shape[4][5]
     cdef int64_t item
-    cdef bint dense
     cdef char format
     cdef readonly tuple out_shape
     cdef readonly object dtype
 
-    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, bint finite, dtype, bint dense, int threads):
+    cdef _know(self, shapes, axes, dtype):
         cdef int i, k
-        self.layer, self.kept, self.threads, self.dense = layer, (packed, weights, bias), threads, dense
         self.out_shape, self.dtype, self.item = shapes[1], dtype, dtype.itemsize
         self.format = ord(dtype.char)
-        self.conv = layer.conv
         for i in range(len(shapes)):
             self.dims[i] = len(shapes[i])
             for k in range(5):
                 self.axis[i][k] = axes[i][k]
             for k in range(self.dims[i]):
                 self.shape[i][k] = shapes[i][k]
-        if packed is not None:
-            self.conv.packed = _address(packed)
-        self.conv.finite = finite
-        if weights is not None:
-            self.conv.weights = _strided(weights, self.conv.weight_stride)
-        if bias is not None:
-            self.conv.bias = _address(bias)
 
-    def __call__(self, x, out, w=None, bias=None):
-        cdef fc_conv conv = self.conv
-        cdef char *ends[4]
-        if not self._take(x, 0, False, conv.x_stride, ends) or not self._take(out, 1, True, conv.out_stride, ends + 2):
+    cdef bint _take_both(self, x, out, int64_t *x_strides, int64_t *out_strides, char **ends) except -1:
+        """x and out, see _take; False also if they overlap."""
+        if not self._take(x, 0, False, x_strides, ends) or not self._take(out, 1, True, out_strides, ends + 2):
             return False
-        if ends[0] < ends[3] and ends[2] < ends[1]:
-            return False
-        conv.x, conv.out = ends[0], ends[2]
-        if conv.packed == NULL and not self._take_weights(&conv, w, bias, ends + 2):
-            return False
-        conv.in_place = self.dense and conv.x_stride[4] == self.item
-        self.layer._run(&conv, self.threads)
-        return True
-
-    cdef bint _take_weights(self, fc_conv *conv, w, bias, char **out) except -1:
-        """The caller's own, for this call; False if they are not plain, or lie where the result goes."""
-        cdef char *ends[2]
-        cdef int64_t strides[5]
-        if self.layer.isa != _isa or (bias is None) != (self.dims[3] == 0):
-            return False
-        if not self._take(w, 2, False, conv.weight_stride, ends) or (ends[0] < out[1] and out[0] < ends[1]):
-            return False
-        conv.weights = ends[0]
-        if bias is None:
-            return True
-        if not self._take(bias, 3, False, strides, ends) or (ends[0] < out[1] and out[0] < ends[1]):
-            return False
-        conv.bias = ends[0]
-        return strides[0] == self.item
+        return ends[0] >= ends[3] or ends[2] >= ends[1]
 
     cdef bint _take(self, array, int which, bint write, int64_t *strides, char **ends) except -1:
         """Canonical strides, first byte and the one behind the last; False if the array is not plain."""
@@ -503,6 +434,128 @@ cdef class Bound:
         ends[1] = ends[0] + span
         PyBuffer_Release(&view)
         return plain
+
+
+cdef class Bound(Plain):
+    """A layer for arrays of one shape: the quick way of a plan, or of a single call, that comes often.
+
+    With ``packed`` weights those are used; else the shapes of w and, or (), bias follow, and each call brings its own.
+    Calling it convolves and returns True; or does nothing and returns False, when the arrays are anything but plain.
+    """
+
+    cdef fc_conv conv
+    cdef Layer layer
+    cdef tuple kept
+    cdef int threads
+    cdef bint dense
+
+    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, bint finite, dtype, bint dense, int threads):
+        self._know(shapes, axes, dtype)
+        self.layer, self.kept, self.threads, self.dense = layer, (packed, weights, bias), threads, dense
+        self.conv = layer.conv
+        if packed is not None:
+            self.conv.packed = _address(packed)
+        self.conv.finite = finite
+        if weights is not None:
+            self.conv.weights = _strided(weights, self.conv.weight_stride)
+        if bias is not None:
+            self.conv.bias = _address(bias)
+
+    def __call__(self, x, out, w=None, bias=None):
+        cdef fc_conv conv = self.conv
+        cdef char *ends[4]
+        if not self._take_both(x, out, conv.x_stride, conv.out_stride, ends):
+            return False
+        conv.x, conv.out = ends[0], ends[2]
+        if conv.packed == NULL and not self._take_weights(&conv, w, bias, ends + 2):
+            return False
+        conv.in_place = self.dense and conv.x_stride[4] == self.item
+        self.layer._run(&conv, self.threads)
+        return True
+
+    cdef bint _take_weights(self, fc_conv *conv, w, bias, char **out) except -1:
+        """The caller's own, for this call; False if they are not plain, or lie where the result goes."""
+        cdef char *ends[2]
+        cdef int64_t strides[5]
+        if self.layer.isa != _isa or (bias is None) != (self.dims[3] == 0):
+            return False
+        if not self._take(w, 2, False, conv.weight_stride, ends) or (ends[0] < out[1] and out[0] < ends[1]):
+            return False
+        conv.weights = ends[0]
+        if bias is None:
+            return True
+        if not self._take(bias, 3, False, strides, ends) or (ends[0] < out[1] and out[0] < ends[1]):
+            return False
+        conv.bias = ends[0]
+        return strides[0] == self.item
+
+
+cdef class Pool(Plain):
+    """Largest elements or means of windows of float32 or float64, with one instruction set: ready to run.
+
+    ``windows`` are (size, out, start, stride, kernel, dilation, counts) for d, h, w, as in `fastconv.pooling.geometry`;
+    ``counts``, int64, are None where the ``divisor`` of means is given, which is 0 otherwise. Calling it pools plain
+    arrays and returns True; or returns False. Neither it nor `run` takes an x whose rows have gaps.
+    """
+
+    cdef fc_pool work
+    cdef task_fn task
+    cdef int64_t parts
+    cdef int threads
+    cdef list kept
+    cdef str isa
+
+    def __init__(self, bint mean, shapes, axes, dtype, windows, double divisor, int threads):
+        cdef const fc_isa *found = _find(_isa)
+        cdef fc_pool *work = &self.work
+        cdef fc_pool_axis *axis
+        cdef int64_t group
+        cdef bint double_precision = dtype.itemsize == 8
+        cdef int i
+        self._know(shapes, axes, dtype)
+        self.isa, self.threads, self.kept = _isa, threads, []
+        memset(work, 0, sizeof(fc_pool))
+        work.n, work.c = [shapes[0][k] if k >= 0 else 1 for k in axes[0][:2]]
+        for i in range(3):
+            axis = &work.axis[i]
+            axis.size, axis.out, axis.start, axis.stride, axis.kernel, axis.dilation, counts = windows[i]
+            if counts is not None:
+                self.kept.append(counts)
+                axis.count = <const int64_t *>_address(counts)
+        work.divisor = divisor
+        group = found.pool_group[double_precision](work)
+        work.planes = max(group, work.n * work.c // (TASKS * threads) // group * group)
+        self.parts = (work.n * work.c + work.planes - 1) // work.planes
+        work.bands = max(1, min(work.axis[0].out * work.axis[1].out, TASKS * threads // max(self.parts, 1)))
+        work.scratch_bytes = found.pool_scratch[double_precision](work)
+        self.task = found.pool[mean][double_precision]
+
+    def __call__(self, x, out):
+        cdef fc_pool work = self.work
+        cdef char *ends[4]
+        if self.isa != _isa or not self._take_both(x, out, work.x_stride, work.out_stride, ends):
+            return False
+        work.x, work.x_end, work.out = ends[0], ends[1], ends[2]
+        return self._run(&work)
+
+    def run(self, x, out):
+        """Pool arrays with any strides, as (n, c, d, h, w); whether it did."""
+        cdef fc_pool work = self.work
+        cdef int64_t last = self.item
+        cdef int i
+        work.x = _strided(x, work.x_stride)
+        for i in range(5):
+            last += max(<int64_t>(x.shape[i] - 1) * work.x_stride[i], 0)
+        work.x_end = work.x + last
+        work.out = _strided(out, work.out_stride)
+        return self._run(&work)
+
+    cdef bint _run(self, fc_pool *work) except -1:
+        if work.axis[2].size > 1 and work.x_stride[4] != self.item:
+            return False
+        if _share(self.task, work, &work.scratch, work.scratch_bytes, self.parts * work.bands, self.threads):
+            _interrupted()
+        return True
 
 
 cdef char *_strided(array, int64_t *strides) except? NULL:

@@ -86,7 +86,7 @@ typedef struct {
 typedef struct {
     i64 n, c;
     fc_pool_axis axis[3];
-    i64 rows; /* of outputs, a task */
+    i64 planes, bands; /* a task is one of so many bands of rows of outputs, of so many planes */
     const char *x, *x_end; /* the last element ends there */
     i64 x_stride[5];
     char *out;
@@ -114,6 +114,7 @@ typedef struct {
     task_fn peak[2];
     task_fn pool[2][2]; /* largest elements, means; the context is an fc_pool */
     i64 (*pool_scratch[2])(const fc_pool *pool);
+    i64 (*pool_group[2])(const fc_pool *pool); /* planes that are best pooled together */
     task_fn stream; /* the context is an fc_stream */
 } fc_isa;
 

@@ -105,6 +105,8 @@ enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
  * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */
 enum { AT_ONCE = 4 };
 enum { LARGEST, NAN_WINS, SUM };
+enum { MOST_ACROSS = 8, ACROSS_BYTES = 1 << 14 }; /* rows of so few outputs are pooled side by side; columns of lines, of L1 */
+enum { MOST_GROUP = 16, GROUP_BYTES = 1 << 12 }; /* planes pooled together; rows of them, of L1 */
 
 enum { GROUP = 16, MOST_ALPHA = 8 }; /* Winograd: columns of outputs stored together, inputs of a tile along an axis */
 
@@ -346,5 +348,6 @@ const fc_isa PASTE(fc_isa_, ISA) = {
     {peak_f32, peak_f64},
     {{max_pool_f32, max_pool_f64}, {mean_pool_f32, mean_pool_f64}},
     {pool_scratch_f32, pool_scratch_f64},
+    {pool_group_f32, pool_group_f64},
     stream,
 };

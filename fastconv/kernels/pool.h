@@ -15,18 +15,18 @@ static inline __attribute__((always_inline)) vec NAME(combined)(vec a, vec b, co
     return (vec)(((lane_index)a & first) | ((lane_index)b & ~first));
 }
 
-/* The rows that a row of outputs is made of: `groups` of `each`, from x on. Steps in bytes. */
+/* The rows that a row of outputs is made of: `groups` of `each`, from x on, `offset` behind the plane's first. In bytes. */
 #define pooled_rows NAME(pooled_rows)
 typedef struct {
     const char *x;
-    i64 groups, group_step, each, step;
+    i64 offset, groups, group_step, each, step;
 } pooled_rows;
 
 /* What they give for a number of vectors of columns from `at` on, each group by itself first. Returns, for LARGEST, a vector
  * that is NaN wherever one of the elements is. */
-static inline __attribute__((always_inline)) vec NAME(combine)(T *to, const pooled_rows *rows, i64 at, const int vectors, const int how)
+static inline __attribute__((always_inline)) vec NAME(combine)(vec *all, const pooled_rows *rows, i64 at, const int vectors, const int how)
 {
-    vec all[AT_ONCE], sum = {0};
+    vec sum = {0};
     const char *group = rows->x + at * (i64)sizeof(T);
     for (i64 g = 0; g < rows->groups; g++, group += rows->group_step) {
         vec some[AT_ONCE];
@@ -38,21 +38,36 @@ static inline __attribute__((always_inline)) vec NAME(combine)(T *to, const pool
             }
         for (int v = 0; v < vectors; v++) all[v] = g ? NAME(combined)(all[v], some[v], how) : some[v];
     }
+    return sum;
+}
+
+/* The same, stored. */
+static inline __attribute__((always_inline)) vec NAME(combine_to)(T *to, const pooled_rows *rows, i64 at, const int vectors, const int how)
+{
+    vec all[AT_ONCE];
+    const vec sum = NAME(combine)(all, rows, at, vectors, how);
     for (int v = 0; v < vectors; v++) *(loose_vec *)(to + at + v * VL) = all[v];
     return sum;
 }
 
-/* The same for all columns, a vector of them at least. Returns whether, for LARGEST, there may be a NaN. */
-static inline __attribute__((always_inline)) int NAME(combine_rows)(T *to, const pooled_rows *rows, i64 columns, const int how)
+/* The same for all columns, a vector of them at least. */
+static inline __attribute__((always_inline)) vec NAME(combine_rows)(T *to, const pooled_rows *rows, i64 columns, const int how)
 {
     vec sum = {0};
     i64 at = 0;
-    for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine)(to, rows, at, AT_ONCE, how);
-    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine)(to, rows, at, 2, how);
-    for (; at < columns; at += VL) sum += NAME(combine)(to, rows, least(at, columns - VL), 1, how); /* the last steps back */
-    T all = 0;
-    for (i64 i = 0; how == LARGEST && i < VL; i++) all += sum[i];
-    return all != all;
+    for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine_to)(to, rows, at, AT_ONCE, how);
+    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine_to)(to, rows, at, 2, how);
+    for (; at < columns; at += VL) sum += NAME(combine_to)(to, rows, least(at, columns - VL), 1, how); /* the last steps back */
+    return sum;
+}
+
+static inline int NAME(any_nan)(vec v)
+{
+    typedef int64_t pairs __attribute__((vector_size(VECTOR_BYTES)));
+    const pairs nan = (pairs)(v != v);
+    int64_t any = 0;
+    for (size_t i = 0; i < VECTOR_BYTES / sizeof(int64_t); i++) any |= nan[i];
+    return any != 0;
 }
 
 /* Every stride-th element from `from` on; where stride is 2, in the order that IN_ORDER mends. */
@@ -109,12 +124,36 @@ static i64 NAME(pool_line)(const fc_pool *p)
     return round_up((round_up(w->out, VL) + VL) * w->stride + w->kernel * w->dilation + VL, VL);
 }
 
-/* A worker's scratch: rows of less than a vector, as vectors; divisors; a line. */
+/* The columns that windows show. */
+static i64 NAME(pooled_columns)(const fc_pool_axis *w, i64 *first)
+{
+    *first = w->start > 0 ? w->start : 0;
+    return least(w->size, w->start + (w->out - 1) * w->stride + (w->kernel - 1) * w->dilation + 1) - *first;
+}
+
+/* Whether rows of outputs are so short that each plane has a lane of its own. */
+static int NAME(pools_across)(const fc_pool *p)
+{
+    const i64 read = p->axis[0].kernel * p->axis[1].kernel * VL * 64, columns = NAME(pool_line)(p) * VECTOR_BYTES;
+    return p->axis[2].out <= MOST_ACROSS && 2 * p->n * p->c > VL && read <= ACROSS_BYTES && columns <= ACROSS_BYTES;
+}
+
+/* Planes that are pooled together, so that what a row needs is worked out once for all: as many as L1 holds rows of. */
+static i64 NAME(pool_group)(const fc_pool *p)
+{
+    i64 first;
+    if (NAME(pools_across)(p)) return VL;
+    const i64 shown = NAME(pooled_columns)(&p->axis[2], &first) * p->axis[0].kernel * p->axis[1].kernel;
+    return least(MOST_GROUP, 1 + GROUP_BYTES / (1 + (shown > 0 ? shown : 0) * (i64)sizeof(T)));
+}
+
+/* A worker's scratch: rows of less than a vector, as vectors; divisors; a line, of elements or of vectors. */
 static i64 NAME(few_bytes)(const fc_pool *p) { return round_up(p->axis[0].kernel * p->axis[1].kernel * VECTOR_BYTES, 64); }
 
 static i64 NAME(pool_scratch)(const fc_pool *p)
 {
-    return round_up(NAME(few_bytes)(p) + (round_up(p->axis[2].out, VL) + NAME(pool_line)(p)) * (i64)sizeof(T), 64);
+    const i64 lines = NAME(pools_across)(p) ? VL : 1;
+    return round_up(NAME(few_bytes)(p) + (round_up(p->axis[2].out, VL) + lines * NAME(pool_line)(p)) * (i64)sizeof(T), 64);
 }
 
 /* The elements that window o shows: how many, and the first one in *at. */
@@ -134,64 +173,181 @@ static void NAME(copy_short)(pooled_rows *rows, T *few, i64 columns)
     for (i64 g = 0; g < rows->groups; g++)
         for (i64 r = 0; r < rows->each; r++)
             NAME(copy_few)(few + (g * rows->each + r) * VL, (const T *)(rows->x + g * rows->group_step + r * rows->step), columns);
-    *rows = (pooled_rows){(const char *)few, rows->groups, rows->each * VECTOR_BYTES, rows->each, VECTOR_BYTES};
+    *rows = (pooled_rows){(const char *)few, 0, rows->groups, rows->each * VECTOR_BYTES, rows->each, VECTOR_BYTES};
 }
 
-static inline __attribute__((always_inline)) void NAME(pool_rows)(const fc_pool *p, i64 task, int worker, const int mean)
-{
-    const fc_pool_axis *const d = &p->axis[0], *const h = &p->axis[1], *const w = &p->axis[2];
-    const i64 item = sizeof(T), *const step = p->x_stride;
-    T *const few = (T *)(p->scratch + worker * p->scratch_bytes), *const divisors = (T *)((char *)few + NAME(few_bytes)(p));
-    T *const line = divisors + round_up(w->out, VL);
-    const T nothing = mean ? 0 : -(T)INFINITY;
-    const i64 span = (w->out - 1) * w->stride + (w->kernel - 1) * w->dilation + 1, first = w->start > 0 ? w->start : 0;
-    const i64 columns = least(w->size, w->start + span) - first;
-    for (i64 i = 0; i < NAME(pool_line)(p); i++) line[i] = nothing;
-    for (i64 i = 0; mean && i < round_up(w->out, VL); i++) divisors[i] = i < w->out && w->count ? (T)w->count[i] : 1;
-    if (columns < VL) memset(few, 0, NAME(few_bytes)(p));
-    T *const inside = line + first - w->start;
+/* What the rows of outputs of some planes are made of and with. */
+#define pool_work NAME(pool_work)
+typedef struct {
+    const fc_pool *p;
+    i64 first, columns, planes; /* the columns that windows show; planes that are pooled together, */
+    const char *x[MOST_GROUP];  /* where each of them begins, */
+    char *to[MOST_GROUP];       /* and where its row of outputs does */
+    T number;                   /* what means are divided by, but for the columns */
+    int together;               /* one behind the other */
+    T *few, *divisors, *line;
+} pool_work;
 
-    const i64 begin = task * p->rows, end = least(begin + p->rows, p->n * p->c * d->out * h->out);
-    i64 y = begin % h->out, z = begin / h->out % d->out, c = begin / h->out / d->out % p->c, n = begin / h->out / d->out / p->c;
-    for (i64 row = begin; row < end; row++) {
-        i64 slice, at;
-        pooled_rows rows = {.each = NAME(shown)(d, z, &slice), .step = d->dilation * step[2],
-                            .groups = columns > 0 ? NAME(shown)(h, y, &at) : 0, .group_step = h->dilation * step[3]};
-        if (!rows.each) rows.groups = 0;
-        if (rows.groups) {
-            rows.x = p->x + n * step[0] + c * step[1] + slice * step[2] + at * step[3] + first * item;
-            const i64 down = (rows.groups - 1) * rows.group_step, deep = (rows.each - 1) * rows.step;
-            const char *const last = rows.x + (down > 0 ? down : 0) + (deep > 0 ? deep : 0) + VECTOR_BYTES;
-            if (columns < VL && last > p->x_end) NAME(copy_short)(&rows, few, columns);
-        }
-        const T number = !mean ? 1 : p->divisor ? (T)p->divisor : (T)(d->count[z] * h->count[y]);
-        char *const to = p->out + n * p->out_stride[0] + c * p->out_stride[1] + z * p->out_stride[2] + y * p->out_stride[3];
-        const i64 apart = p->out_stride[4], wide = columns < VL ? VL : columns;
+static pool_work NAME(start_pool)(const fc_pool *p, int worker, const int mean)
+{
+    const fc_pool_axis *const w = &p->axis[2];
+    const i64 vectors = round_up(w->out, VL), length = NAME(pool_line)(p) * (NAME(pools_across)(p) ? VL : 1);
+    pool_work k = {.p = p, .few = (T *)(p->scratch + worker * p->scratch_bytes), .number = 1};
+    k.columns = NAME(pooled_columns)(w, &k.first);
+    k.divisors = (T *)((char *)k.few + NAME(few_bytes)(p));
+    k.line = k.divisors + vectors;
+    for (i64 i = 0; i < vectors; i++) k.divisors[i] = i < w->out && w->count ? (T)w->count[i] : 1;
+    for (i64 i = 0; i < length; i++) k.line[i] = mean ? 0 : -(T)INFINITY;
+    if (k.columns < VL) memset(k.few, 0, NAME(few_bytes)(p));
+    return k;
+}
+
+/* The rows for outputs (z, y), from the first of a plane on. */
+static pooled_rows NAME(rows_for)(pool_work *k, i64 z, i64 y, const int mean)
+{
+    const fc_pool *const p = k->p;
+    const fc_pool_axis *const d = &p->axis[0], *const h = &p->axis[1];
+    i64 slice, top;
+    pooled_rows rows = {.each = NAME(shown)(d, z, &slice), .step = d->dilation * p->x_stride[2],
+                        .groups = NAME(shown)(h, y, &top), .group_step = h->dilation * p->x_stride[3]};
+    if (mean) k->number = p->divisor ? (T)p->divisor : (T)(d->count[z] * h->count[y]);
+    if (!rows.each || k->columns <= 0) rows.groups = 0;
+    if (rows.each == 1 && rows.groups) { /* the long loop is the inner one */
+        rows.each = rows.groups, rows.step = rows.group_step;
+        rows.groups = 1;
+    }
+    if (rows.groups) rows.offset = slice * p->x_stride[2] + top * p->x_stride[3] + k->first * (i64)sizeof(T);
+    return rows;
+}
+
+/* Those of one plane, with a vector to read in each. */
+static inline pooled_rows NAME(rows_in)(const pool_work *k, i64 plane, const pooled_rows *from)
+{
+    pooled_rows rows = *from;
+    rows.x = k->x[plane] + rows.offset;
+    const i64 down = (rows.groups - 1) * rows.group_step, deep = (rows.each - 1) * rows.step;
+    const char *const last = rows.x + (down > 0 ? down : 0) + (deep > 0 ? deep : 0) + VECTOR_BYTES;
+    if (k->columns < VL && last > k->p->x_end) NAME(copy_short)(&rows, k->few, k->columns);
+    return rows;
+}
+
+/* What they give for each column; see combine. */
+static inline __attribute__((always_inline)) vec NAME(pool_columns)(T *to, const pool_work *k, i64 plane, const pooled_rows *from, const int how)
+{
+    if (from->groups) {
+        const pooled_rows rows = NAME(rows_in)(k, plane, from);
+        return NAME(combine_rows)(to, &rows, k->columns < VL ? VL : k->columns, how);
+    }
+    for (i64 i = 0; i < k->columns; i++) to[i] = how == SUM ? 0 : -(T)INFINITY;
+    return (vec){0};
+}
+
+/* A row of outputs of each plane, one after the other. */
+static inline __attribute__((always_inline)) void NAME(pool_along)(const pool_work *k, const pooled_rows *rows, const int mean)
+{
+    const fc_pool_axis *const w = &k->p->axis[2];
+    const i64 apart = k->p->out_stride[4];
+    T *const inside = k->line + k->first - w->start;
+    for (i64 plane = 0; plane < k->planes; plane++) {
         int how = mean ? SUM : LARGEST;
-        if (!rows.groups)
-            for (i64 i = 0; i < columns; i++) inside[i] = nothing;
-        else if (mean)
-            NAME(combine_rows)(inside, &rows, wide, SUM);
-        else if (NAME(combine_rows)(inside, &rows, wide, LARGEST)) {
-            NAME(combine_rows)(inside, &rows, wide, NAN_WINS);
+        if (NAME(any_nan)(NAME(pool_columns)(inside, k, plane, rows, mean ? SUM : LARGEST)) && !mean) {
+            NAME(pool_columns)(inside, k, plane, rows, NAN_WINS);
             how = NAN_WINS;
         }
-        for (i64 i = columns; rows.groups && i < wide; i++) inside[i] = nothing; /* lanes behind a short row */
+        for (i64 i = k->columns; i < VL && k->columns > 0; i++) inside[i] = mean ? 0 : -(T)INFINITY; /* lanes behind a short row */
         if (mean)
-            NAME(store_row)(to, apart, line, w, number, divisors, SUM);
+            NAME(store_row)(k->to[plane], apart, k->line, w, k->number, k->divisors, SUM);
         else if (how == LARGEST)
-            NAME(store_row)(to, apart, line, w, number, divisors, LARGEST);
+            NAME(store_row)(k->to[plane], apart, k->line, w, k->number, k->divisors, LARGEST);
         else
-            NAME(store_row)(to, apart, line, w, number, divisors, NAN_WINS);
-        if (++y < h->out) continue;
-        y = 0;
-        if (++z < d->out) continue;
-        z = 0;
-        if (++c < p->c) continue;
-        c = 0, n++;
+            NAME(store_row)(k->to[plane], apart, k->line, w, k->number, k->divisors, NAN_WINS);
     }
 }
 
-/* Some rows of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
-static void NAME(max_pool)(void *context, i64 task, int worker) { NAME(pool_rows)(context, task, worker, 0); }
-static void NAME(mean_pool)(void *context, i64 task, int worker) { NAME(pool_rows)(context, task, worker, 1); }
+/* The same from vectors of columns, a plane in each lane. */
+static inline __attribute__((always_inline)) void NAME(combine_lanes)(const pool_work *k, const int how)
+{
+    const fc_pool_axis *const w = &k->p->axis[2];
+    const i64 apart = k->p->out_stride[4];
+    for (i64 j = 0; j < w->out; j++) {
+        const vec *const from = (const vec *)k->line + j * w->stride;
+        vec v = *from;
+        if (how == SUM) v += 0; /* as above */
+        for (i64 i = 1; i < w->kernel; i++) v = NAME(combined)(v, from[i * w->dilation], how);
+        if (how == SUM) v /= k->number * k->divisors[j];
+        if (k->together)
+            *(loose_vec *)(k->to[0] + j * apart) = v;
+        else
+            for (i64 l = 0; l < k->planes; l++) *(T *)(k->to[l] + j * apart) = v[l];
+    }
+}
+
+/* The columns of the rows of all planes; see combine. */
+static inline __attribute__((always_inline)) vec NAME(turn_columns)(const pool_work *k, const pooled_rows *from, const int how)
+{
+    vec *const inside = (vec *)k->line + k->first - k->p->axis[2].start, sum = {0};
+    for (i64 i = 0; i < k->columns; i += VL) {
+        const i64 at = k->columns < VL ? 0 : least(i, k->columns - VL); /* the last vectors step back */
+        vec part[VECTOR_BYTES / T_BYTES];
+        for (i64 l = 0; l < VL; l++) {
+            const pooled_rows rows = NAME(rows_in)(k, least(l, k->planes - 1), from);
+            sum += NAME(combine)(part + l, &rows, at, 1, how);
+        }
+        NAME(transpose)(part);
+#pragma GCC unroll 16
+        for (int l = 0; l < VL; l++)
+            if (l < k->columns) inside[at + l] = part[l];
+    }
+    return sum;
+}
+
+static inline __attribute__((always_inline)) void NAME(pool_across)(const pool_work *k, const pooled_rows *rows, const int mean)
+{
+    int nan = 0;
+    if (!rows->groups)
+        for (i64 i = 0; i < k->columns; i++) ((vec *)k->line)[k->first - k->p->axis[2].start + i] = (vec){0} + (mean ? 0 : -(T)INFINITY);
+    else if (NAME(any_nan)(NAME(turn_columns)(k, rows, mean ? SUM : LARGEST)) && !mean) {
+        NAME(turn_columns)(k, rows, NAN_WINS);
+        nan = 1;
+    }
+    if (mean)
+        NAME(combine_lanes)(k, SUM);
+    else if (nan)
+        NAME(combine_lanes)(k, NAN_WINS);
+    else
+        NAME(combine_lanes)(k, LARGEST);
+}
+
+/* Some rows of outputs of some planes. Tasks write disjoint parts of `out` and read nothing that is written. */
+static inline __attribute__((always_inline)) void NAME(pool_task)(const fc_pool *p, i64 task, int worker, const int mean)
+{
+    const i64 high = p->axis[1].out, rows = p->axis[0].out * high, group = NAME(pool_group)(p);
+    const i64 begin = task % p->bands * rows / p->bands, end = (task % p->bands + 1) * rows / p->bands;
+    const i64 first = task / p->bands * p->planes, last = least(first + p->planes, p->n * p->c);
+    const int across = NAME(pools_across)(p);
+    i64 n = first / p->c, c = first % p->c;
+    pool_work k = NAME(start_pool)(p, worker, mean);
+    for (i64 plane = first; plane < last; plane += group) {
+        char *out[MOST_GROUP];
+        k.planes = least(group, last - plane);
+        for (i64 l = 0; l < k.planes; l++) {
+            k.x[l] = p->x + n * p->x_stride[0] + c * p->x_stride[1];
+            out[l] = p->out + n * p->out_stride[0] + c * p->out_stride[1];
+            if (++c == p->c) c = 0, n++;
+        }
+        k.together = k.planes == VL;
+        for (i64 l = 1; l < k.planes; l++) k.together &= out[l] == out[l - 1] + sizeof(T);
+        for (i64 row = begin, z = begin / high, y = begin % high; row < end; row++) {
+            const pooled_rows from = NAME(rows_for)(&k, z, y, mean);
+            for (i64 l = 0; l < k.planes; l++) k.to[l] = out[l] + z * p->out_stride[2] + y * p->out_stride[3];
+            if (across)
+                NAME(pool_across)(&k, &from, mean);
+            else
+                NAME(pool_along)(&k, &from, mean);
+            if (++y == high) y = 0, z++;
+        }
+    }
+}
+
+static void NAME(max_pool)(void *context, i64 task, int worker) { NAME(pool_task)(context, task, worker, 0); }
+static void NAME(mean_pool)(void *context, i64 task, int worker) { NAME(pool_task)(context, task, worker, 1); }

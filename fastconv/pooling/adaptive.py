@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import arrays
 from fastconv.arguments import check_bool, check_int, check_ints
 from fastconv.calls import Array, Shape
-from fastconv.pooling import geometry, pieces
+from fastconv.pooling import geometry, pieces, sliding
 from fastconv.pooling.reduction import along, like, plane_weights
 
 Size = int | Sequence[int | None]
@@ -146,6 +146,8 @@ def _adaptive_avg(
 ) -> Array:
     array = arrays.take(x, "x")
     geometry.check_float(array, "mean")
+    if (even := even_bins(ndim, array.shape, output_size, layout)) is not None:
+        return sliding.avg_pool(ndim, x, even, True, None, threads, out)
     bins = all_bins(ndim, array.shape, output_size, layout)
     result = geometry.result(adapted(array.shape, bins, layout), array.dtype, out, x=array)
     source, means = geometry.planes(array, ndim, layout), geometry.planes(result, ndim, layout)
@@ -163,6 +165,9 @@ def _adaptive_max(
     out: np.ndarray | None,
 ) -> Any:  # fmt: skip
     array = arrays.take(x, "x")
+    even = even_bins(ndim, array.shape, output_size, layout)
+    if even is not None and not check_bool(return_indices, "return_indices"):
+        return sliding.max_pool(ndim, x, even, False, 0, threads, out)
     bins = all_bins(ndim, array.shape, output_size, layout)
     shape = adapted(array.shape, bins, layout)
     where = np.empty(shape, np.int64) if check_bool(return_indices, "return_indices") else None
@@ -183,8 +188,8 @@ def _adaptive_max(
     return maxima if where is None else (maxima, arrays.give_back(where, x))
 
 
-def all_bins(ndim: int, x_shape: Shape, output_size: Any, layout: str) -> list[Bins]:
-    """First element and end of each bin, axis by axis."""
+def sizes(ndim: int, x_shape: Shape, output_size: Any, layout: str) -> tuple[Shape, Shape]:
+    """The sizes of the spatial axes of ``x`` and of the output."""
     _, _, size = geometry.split(x_shape, ndim, layout, "x")
     if isinstance(output_size, (tuple, list)) and len(output_size) == ndim:
         wanted = [old if new is None else check_int(new, "output_size") for new, old in
@@ -193,6 +198,21 @@ def all_bins(ndim: int, x_shape: Shape, output_size: Any, layout: str) -> list[B
         wanted = list(check_ints(output_size, ndim, "output_size"))
     if min(wanted) < 1:
         raise ValueError(f"output_size={output_size!r}: every entry must be at least 1, or None to keep its axis")
+    return size, tuple(wanted)
+
+
+def even_bins(ndim: int, x_shape: Shape, output_size: Any, layout: str) -> tuple[Any, ...] | None:
+    """Options of the sliding windows that are the bins, where these are all of one size; else None."""
+    size, wanted = sizes(ndim, x_shape, output_size, layout)
+    if any(n % m for n, m in zip(size, wanted, strict=True)):
+        return None
+    kernel = tuple(n // m for n, m in zip(size, wanted, strict=True))
+    return kernel, kernel, 0, 1, False, "torch", layout
+
+
+def all_bins(ndim: int, x_shape: Shape, output_size: Any, layout: str) -> list[Bins]:
+    """First element and end of each bin, axis by axis."""
+    size, wanted = sizes(ndim, x_shape, output_size, layout)
     return [[(o * n // m, -(-(o + 1) * n // m)) for o in range(m)] for n, m in zip(size, wanted, strict=True)]
 
 

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from fastconv import arrays, shapes, tuning
-from fastconv.arguments import LAYOUTS, check_bool, check_int, check_ints, check_layout, is_plain
+from fastconv.arguments import LAYOUTS, check_bool, check_int, check_ints, check_layout
 from fastconv.calls import Array, Ints, Padding, Shape, paddings
 from fastconv.spec import AXES, PoolSpec
 
 NAMES = ("valid", "same", "same_lower")
-
-_known: dict[tuple[Any, ...], PoolSpec] = {}  # layers of calls that came before; clearable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +81,11 @@ def outer(numbers: list[np.ndarray], part: slice, dtype: np.dtype[Any]) -> np.nd
     return functools.reduce(np.multiply.outer, [numbers[0][part], *numbers[1:]]).astype(dtype)
 
 
-def read(ndim: int, x_shape: Shape, *options: Any) -> PoolSpec:
-    """The layer that the arguments of a call describe, for an ``x`` of that shape; see `_read` for their order."""
-    if not all(map(is_plain, options)):
-        return _read(ndim, x_shape, *options)
-    key = ndim, x_shape, repr(options)  # as 1, 1.0 and True are equal
-    spec = _known.get(key)
-    if spec is None:
-        spec = _read(ndim, x_shape, *options)
-        if len(_known) >= tuning.KNOWN_CALLS:
-            _known.clear()
-        _known[key] = spec
-    return spec
-
-
-def _read(
+def read(
     ndim: int, x_shape: Shape, kernel_size: Ints, stride: Ints | None, padding: Padding, dilation: Ints,
     ceil_mode: bool, compat: str, layout: str,
 ) -> PoolSpec:  # fmt: skip
+    """The layer that the arguments of a call describe, for an ``x`` of that shape."""
     n, c, size = split(x_shape, ndim, layout, "x")
     kernel = check_ints(kernel_size, ndim, "kernel_size")
     steps = kernel if stride is None else check_ints(stride, ndim, "stride")

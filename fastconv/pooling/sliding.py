@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import arrays
+from fastconv import arrays, known
 from fastconv.arguments import check_bool, check_ints
 from fastconv.calls import Array, Ints, Padding
 from fastconv.pooling import compiled, geometry, pieces, reduction
+from fastconv.pooling.compiled import Divisor
 from fastconv.spec import PoolSpec
-
-Divisor = list[np.ndarray] | int
+from fastconv.threads import get_num_threads
 
 
 def max_pool2d(
@@ -68,7 +68,7 @@ def max_pool2d(
     array([[4., 5.],
            [7., 8.]])
     """
-    return _max_pool(2, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
+    return max_pool(2, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
                      storage_order, threads, out)  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def max_pool1d(
     >>> max_pool1d(np.array([1.0, 3.0, 2.0, 0.0]), 2)
     array([3., 2.])
     """
-    return _max_pool(1, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
+    return max_pool(1, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
                      storage_order, threads, out)  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def max_pool3d(
     >>> max_pool3d(np.arange(8.0).reshape(2, 2, 2), 2).item()
     7.0
     """
-    return _max_pool(3, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
+    return max_pool(3, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), return_indices,
                      storage_order, threads, out)  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def avg_pool2d(
     array([[2., 3.],
            [5., 6.]])
     """
-    return _avg_pool(2, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
+    return avg_pool(2, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
                      divisor_override, threads, out)  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def avg_pool1d(
     >>> avg_pool1d(np.array([1.0, 3.0, 2.0, 0.0]), 2)
     array([2., 1.])
     """
-    return _avg_pool(1, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
+    return avg_pool(1, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
                      divisor_override, threads, out)  # fmt: skip
 
 
@@ -173,14 +173,18 @@ def avg_pool3d(
     >>> avg_pool3d(np.arange(8.0).reshape(2, 2, 2), 2).item()
     3.5
     """
-    return _avg_pool(3, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
+    return avg_pool(3, x, (kernel_size, stride, padding, dilation, ceil_mode, compat, layout), count_include_pad,
                      divisor_override, threads, out)  # fmt: skip
 
 
-def _max_pool(
+def max_pool(
     ndim: int, x: Array, options: tuple[Any, ...], return_indices: bool, storage_order: int, threads: int | None,
     out: np.ndarray | None,
 ) -> Any:  # fmt: skip
+    workers = get_num_threads() if threads is None else threads
+    key = known.key_of(("max", ndim), (*options, return_indices, storage_order, workers), x)
+    if (done := known.again(key, out, x)) is not None:
+        return done
     array, layout = arrays.take(x, "x"), options[-1]
     spec = geometry.read(ndim, array.shape, *options)
     weights = reduction.plane_weights(spec.input_size, geometry.check_order(storage_order))
@@ -201,21 +205,30 @@ def _max_pool(
             reduction.to_whole(found[piece], source.shape[:2], piece.planes, source[0, 0].size)
 
     taps = 1 if found is None else math.prod(spec.kernel_size)
-    if found is not None or not compiled.combine(source, [first, *others], best, None, threads):
+    quick = None
+    if found is None:
+        quick = compiled.ready((array.shape, shape), array.dtype, layout, [first, *others], None, threads)
+    if quick is None or not quick.run(compiled.five(source), compiled.five(best)):
         pieces.run(compute, pieces.cut(source, first.out), array.nbytes * taps, threads)
+    known.keep(key, lambda: quick)
     maxima = result if out is not None else arrays.give_back(result, x)
     return maxima if where is None else (maxima, arrays.give_back(where, x))
 
 
-def _avg_pool(
+def avg_pool(
     ndim: int, x: Array, options: tuple[Any, ...], count_include_pad: bool, divisor_override: int | None,
     threads: int | None, out: np.ndarray | None,
 ) -> Array:  # fmt: skip
+    workers = get_num_threads() if threads is None else threads
+    key = known.key_of(("mean", ndim), (*options, count_include_pad, divisor_override, workers), x)
+    if (done := known.again(key, out, x)) is not None:
+        return done
     array, layout = arrays.take(x, "x"), options[-1]
     spec = geometry.read(ndim, array.shape, *options)
     geometry.check_float(array, "mean")
     numbers = divisor(spec, count_include_pad, divisor_override)
-    result = geometry.result(geometry.resized(array.shape, spec.output_size, layout), array.dtype, out, x=array)
+    shape = geometry.resized(array.shape, spec.output_size, layout)
+    result = geometry.result(shape, array.dtype, out, x=array)
     source, means = geometry.planes(array, ndim, layout), geometry.planes(result, ndim, layout)
     first, *others = geometry.windows(spec)
 
@@ -224,8 +237,10 @@ def _avg_pool(
         reduction.combine(np.add, 0, source[piece.planes], [first.cut(piece.rows), *others], part)
         np.divide(part, divide_by(numbers, piece.rows, array.dtype), out=part)
 
-    if not compiled.combine(source, [first, *others], means, numbers, threads):
+    quick = compiled.ready((array.shape, shape), array.dtype, layout, [first, *others], numbers, threads)
+    if quick is None or not quick.run(compiled.five(source), compiled.five(means)):
         pieces.run(compute, pieces.cut(source, first.out), array.nbytes, threads)
+    known.keep(key, lambda: quick)
     return result if out is not None else arrays.give_back(result, x)
 
 
