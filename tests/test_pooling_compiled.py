@@ -21,7 +21,9 @@ def by_numpy(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(compiled, "ready", lambda *_: None)
             known.calls.clear()
-            return function(*args, **options)
+            result = function(*args, **options)
+            known.calls.clear()
+            return result
 
     return call
 
@@ -48,7 +50,8 @@ def test_the_bits_of_numpy(isa, rng, fenced, by_numpy, monkeypatch, kernel, stri
         for padding in [(0, 0), (1, 1), (0, 2), (3, 1), (9, 0)]:
             if wide + sum(padding) < (kernel - 1) * dilation + 1:
                 continue
-            x = rng.standard_normal((2, 3, int(rng.integers(1, 9)) + (kernel - 1) * dilation, wide)).astype(dtype)
+            high = int(rng.integers(1, 9)) + (kernel - 1) * dilation
+            x = rng.standard_normal((2, int(rng.choice([3, 9])), high, wide)).astype(dtype)
             pads, ceil = ((1, 0), padding), bool(rng.integers(2))
             for pool in POOLS[2]:
                 options = {"compat": "onnx", "dilation": dilation, "ceil_mode": ceil}
@@ -77,7 +80,7 @@ def test_other_numbers_of_axes(isa, rng, by_numpy, ndim):
 @pytest.mark.parametrize("wide", [5, 8, 40])
 def test_values_that_are_not_finite(isa, rng, by_numpy, value, wide):
     for _ in range(20):
-        x = rng.standard_normal((1, 2, 9, wide)).astype("float32")
+        x = rng.standard_normal((1, int(rng.choice([2, 17])), 9, wide)).astype("float32")
         x.reshape(-1)[rng.integers(0, x.size, 6)] = value
         x.reshape(-1)[rng.integers(0, x.size, 6)] = np.inf
         for pool in POOLS[2]:
@@ -110,6 +113,46 @@ def test_minus_zeros_and_empty_arrays(isa, by_numpy):
     _same_bits(fastconv.avg_pool2d(x, 2), by_numpy(fastconv.avg_pool2d, x, 2))
     for shape in [(0, 3, 6, 6), (2, 0, 6, 6)]:
         assert fastconv.max_pool2d(np.empty(shape, "float32"), 2).shape == (*shape[:2], 3, 3)
+
+
+@pytest.mark.parametrize("shape", [(30, 14), (3, 9, 14), (2, 20, 9, 14)])
+@pytest.mark.parametrize("pool", POOLS[2])
+def test_calls_that_come_again(isa, rng, by_numpy, shape, pool):
+    for _ in range(4):
+        x = rng.standard_normal(shape).astype("float32")
+        expected = by_numpy(pool, x, 3, 2, 1)
+        _same_bits(pool(x, 3, 2, 1), expected)  # by_numpy forgets: the first
+        assert any(known.calls.values())
+        _same_bits(pool(x, 3, 2, 1), expected)  # and the one that comes again
+        _same_bits(pool(x[..., ::-1], 3, 2, 1), by_numpy(pool, x[..., ::-1], 3, 2, 1))
+        out = np.full_like(expected, 7)
+        assert pool(x, 3, 2, 1, out=out) is out
+        _same_bits(out, expected)
+        with pytest.raises(ValueError, match="out has shape"):
+            pool(x, 3, 2, 1, out=out[..., 1:])
+        with pytest.raises(TypeError, match="out has dtype"):
+            pool(x, 3, 2, 1, out=out.astype("float64"))
+        with pytest.raises(ValueError, match="out shares memory with x"):
+            pool(x, 3, 2, 1, out=x[tuple(slice(n) for n in expected.shape)])
+        with pytest.raises(TypeError, match="kernel_size"):
+            pool(x, 3.0, 2, 1)
+
+
+@pytest.mark.parametrize("wanted", [1, (2, 7), (14, 1), (None, 2)])
+def test_adaptive_bins_of_one_size(isa, rng, monkeypatch, wanted):
+    left = _left(monkeypatch)
+    for layout, axes in [("NCHW", (2, 3)), ("NHWC", (1, 2))]:
+        x = rng.standard_normal((2, 20, 14, 14)).astype("float32")
+        given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        mean = fastconv.adaptive_avg_pool2d(given, wanted, layout=layout)
+        most = fastconv.adaptive_max_pool2d(given, wanted, layout=layout)
+        high, wide = (mean.shape[axis] for axis in axes)
+        bins = x.astype("float64").reshape(2, 20, high, 14 // high, wide, 14 // wide)
+        if layout == "NHWC":
+            mean, most = np.moveaxis(mean, -1, 1), np.moveaxis(most, -1, 1)
+        np.testing.assert_allclose(mean, bins.mean((3, 5)), rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(most, bins.max((3, 5)))
+        assert len(left) == (0 if layout == "NCHW" else 2)
 
 
 def test_integers_stay_with_numpy(rng, monkeypatch):

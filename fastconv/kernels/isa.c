@@ -105,8 +105,9 @@ enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
  * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */
 enum { AT_ONCE = 4 };
 enum { LARGEST, NAN_WINS, SUM };
-enum { MOST_ACROSS = 8, ACROSS_BYTES = 1 << 14 }; /* rows of so few outputs are pooled side by side; columns of lines, of L1 */
-enum { MOST_GROUP = 16, GROUP_BYTES = 1 << 12 }; /* planes pooled together; rows of them, of L1 */
+/* Pools: outputs of a row, for each column of a window, up to which planes lie side by side in lanes, and bytes that they may
+ * take of L1; planes that are pooled together otherwise, and bytes of their rows. */
+enum { MOST_ACROSS = 5, ACROSS_BYTES = 1 << 14, MOST_GROUP = 16, GROUP_BYTES = 1 << 12 };
 
 enum { GROUP = 16, MOST_ALPHA = 8 }; /* Winograd: columns of outputs stored together, inputs of a tile along an axis */
 

@@ -15,50 +15,63 @@ static inline __attribute__((always_inline)) vec NAME(combined)(vec a, vec b, co
     return (vec)(((lane_index)a & first) | ((lane_index)b & ~first));
 }
 
-/* The rows that a row of outputs is made of: `groups` of `each`, from x on, `offset` behind the plane's first. In bytes. */
+/* The rows that a row of outputs is made of: `groups` of `each`; the first starts `offset` behind the plane, a vector in the
+ * last ends `span` behind that. Bytes. */
 #define pooled_rows NAME(pooled_rows)
 typedef struct {
-    const char *x;
-    i64 offset, groups, group_step, each, step;
+    i64 offset, span, groups, group_step, each, step;
 } pooled_rows;
 
-/* What they give for a number of vectors of columns from `at` on, each group by itself first. Returns, for LARGEST, a vector
- * that is NaN wherever one of the elements is. */
-static inline __attribute__((always_inline)) vec NAME(combine)(vec *all, const pooled_rows *rows, i64 at, const int vectors, const int how)
+/* What those from x on give for a number of vectors of columns, the last `last` elements behind the first; each group by itself
+ * first. Returns, for LARGEST, a vector that is NaN wherever one of the elements is. */
+static inline __attribute__((always_inline)) vec NAME(combine)(vec *all, const char *x, const pooled_rows *rows, i64 last,
+                                                               const int vectors, const int how)
 {
-    vec sum = {0};
-    const char *group = rows->x + at * (i64)sizeof(T);
-    for (i64 g = 0; g < rows->groups; g++, group += rows->group_step) {
+    vec sum[AT_ONCE] = {{0}};
+    for (i64 g = 0; g < rows->groups; g++, x += rows->group_step) {
         vec some[AT_ONCE];
-        for (i64 r = 0; r < rows->each; r++)
+        const char *from = x;
+        for (int v = 0; v < vectors; v++) {
+            some[v] = *(const loose_vec *)((const T *)from + (v == vectors - 1 ? last : v * VL));
+            if (how == LARGEST) sum[v] += some[v];
+        }
+        for (i64 r = 1; r < rows->each; r++) {
+            from += rows->step;
             for (int v = 0; v < vectors; v++) {
-                const vec next = ((const loose_vec *)(group + r * rows->step))[v];
-                some[v] = r ? NAME(combined)(some[v], next, how) : next;
-                if (how == LARGEST) sum += next;
+                const vec next = *(const loose_vec *)((const T *)from + (v == vectors - 1 ? last : v * VL));
+                some[v] = NAME(combined)(some[v], next, how);
+                if (how == LARGEST) sum[v] += next;
             }
+        }
         for (int v = 0; v < vectors; v++) all[v] = g ? NAME(combined)(all[v], some[v], how) : some[v];
     }
-    return sum;
+    for (int v = 1; v < vectors; v++) sum[0] += sum[v];
+    return sum[0];
 }
 
 /* The same, stored. */
-static inline __attribute__((always_inline)) vec NAME(combine_to)(T *to, const pooled_rows *rows, i64 at, const int vectors, const int how)
+static inline __attribute__((always_inline)) vec NAME(combine_to)(T *to, const char *x, const pooled_rows *rows, i64 last,
+                                                                  const int vectors, const int how)
 {
     vec all[AT_ONCE];
-    const vec sum = NAME(combine)(all, rows, at, vectors, how);
-    for (int v = 0; v < vectors; v++) *(loose_vec *)(to + at + v * VL) = all[v];
+    const vec sum = NAME(combine)(all, x, rows, last, vectors, how);
+    for (int v = 0; v < vectors; v++) *(loose_vec *)(to + (v == vectors - 1 ? last : v * VL)) = all[v];
     return sum;
 }
 
-/* The same for all columns, a vector of them at least. */
-static inline __attribute__((always_inline)) vec NAME(combine_rows)(T *to, const pooled_rows *rows, i64 columns, const int how)
+/* The same for all columns, a vector of them at least; the last one steps back. */
+static inline __attribute__((always_inline)) vec NAME(combine_rows)(T *to, const char *x, const pooled_rows *rows,
+                                                                    i64 columns, const int how)
 {
     vec sum = {0};
-    i64 at = 0;
-    for (; at + AT_ONCE * VL <= columns; at += AT_ONCE * VL) sum += NAME(combine_to)(to, rows, at, AT_ONCE, how);
-    for (; at + 2 * VL <= columns; at += 2 * VL) sum += NAME(combine_to)(to, rows, at, 2, how);
-    for (; at < columns; at += VL) sum += NAME(combine_to)(to, rows, least(at, columns - VL), 1, how); /* the last steps back */
-    return sum;
+    for (; columns > AT_ONCE * VL; columns -= AT_ONCE * VL, to += AT_ONCE * VL, x += AT_ONCE * VECTOR_BYTES)
+        sum += NAME(combine_to)(to, x, rows, (AT_ONCE - 1) * VL, AT_ONCE, how);
+    switch ((columns + VL - 1) / VL) {
+    case 1: return sum + NAME(combine_to)(to, x, rows, columns - VL, 1, how);
+    case 2: return sum + NAME(combine_to)(to, x, rows, columns - VL, 2, how);
+    case 3: return sum + NAME(combine_to)(to, x, rows, columns - VL, 3, how);
+    default: return sum + NAME(combine_to)(to, x, rows, columns - VL, AT_ONCE, how);
+    }
 }
 
 static inline int NAME(any_nan)(vec v)
@@ -135,7 +148,7 @@ static i64 NAME(pooled_columns)(const fc_pool_axis *w, i64 *first)
 static int NAME(pools_across)(const fc_pool *p)
 {
     const i64 read = p->axis[0].kernel * p->axis[1].kernel * VL * 64, columns = NAME(pool_line)(p) * VECTOR_BYTES;
-    return p->axis[2].out <= MOST_ACROSS && 2 * p->n * p->c > VL && read <= ACROSS_BYTES && columns <= ACROSS_BYTES;
+    return p->axis[2].out <= MOST_ACROSS * p->axis[2].kernel && 2 * p->n * p->c > VL && read <= ACROSS_BYTES && columns <= ACROSS_BYTES;
 }
 
 /* Planes that are pooled together, so that what a row needs is worked out once for all: as many as L1 holds rows of. */
@@ -168,12 +181,12 @@ static i64 NAME(shown)(const fc_pool_axis *axis, i64 o, i64 *at)
 }
 
 /* Rows of less than a vector, copied to where a whole one may be read behind each. */
-static void NAME(copy_short)(pooled_rows *rows, T *few, i64 columns)
+static pooled_rows NAME(copy_short)(T *few, const char *x, const pooled_rows *rows, i64 columns)
 {
     for (i64 g = 0; g < rows->groups; g++)
         for (i64 r = 0; r < rows->each; r++)
-            NAME(copy_few)(few + (g * rows->each + r) * VL, (const T *)(rows->x + g * rows->group_step + r * rows->step), columns);
-    *rows = (pooled_rows){(const char *)few, 0, rows->groups, rows->each * VECTOR_BYTES, rows->each, VECTOR_BYTES};
+            NAME(copy_few)(few + (g * rows->each + r) * VL, (const T *)(x + g * rows->group_step + r * rows->step), columns);
+    return (pooled_rows){0, 0, rows->groups, rows->each * VECTOR_BYTES, rows->each, VECTOR_BYTES};
 }
 
 /* What the rows of outputs of some planes are made of and with. */
@@ -216,30 +229,30 @@ static pooled_rows NAME(rows_for)(pool_work *k, i64 z, i64 y, const int mean)
         rows.each = rows.groups, rows.step = rows.group_step;
         rows.groups = 1;
     }
-    if (rows.groups) rows.offset = slice * p->x_stride[2] + top * p->x_stride[3] + k->first * (i64)sizeof(T);
-    return rows;
-}
-
-/* Those of one plane, with a vector to read in each. */
-static inline pooled_rows NAME(rows_in)(const pool_work *k, i64 plane, const pooled_rows *from)
-{
-    pooled_rows rows = *from;
-    rows.x = k->x[plane] + rows.offset;
+    if (!rows.groups) return rows;
+    rows.offset = slice * p->x_stride[2] + top * p->x_stride[3] + k->first * (i64)sizeof(T);
     const i64 down = (rows.groups - 1) * rows.group_step, deep = (rows.each - 1) * rows.step;
-    const char *const last = rows.x + (down > 0 ? down : 0) + (deep > 0 ? deep : 0) + VECTOR_BYTES;
-    if (k->columns < VL && last > k->p->x_end) NAME(copy_short)(&rows, k->few, k->columns);
+    rows.span = (down > 0 ? down : 0) + (deep > 0 ? deep : 0) + VECTOR_BYTES;
     return rows;
 }
 
-/* What they give for each column; see combine. */
-static inline __attribute__((always_inline)) vec NAME(pool_columns)(T *to, const pool_work *k, i64 plane, const pooled_rows *from, const int how)
+/* Whether the last of a plane's rows, which are shorter than a vector, has none that may be read. */
+static inline int NAME(ends_short)(const pool_work *k, const char *x, const pooled_rows *rows)
 {
-    if (from->groups) {
-        const pooled_rows rows = NAME(rows_in)(k, plane, from);
-        return NAME(combine_rows)(to, &rows, k->columns < VL ? VL : k->columns, how);
+    return k->columns < VL && x + rows->span > k->p->x_end;
+}
+
+/* What the rows of a plane give for each column; see combine. */
+static inline __attribute__((always_inline)) vec NAME(pool_columns)(T *to, const pool_work *k, i64 plane, const pooled_rows *rows, const int how)
+{
+    const char *const x = k->x[plane] + rows->offset;
+    if (!rows->groups) {
+        for (i64 i = 0; i < k->columns; i++) to[i] = how == SUM ? 0 : -(T)INFINITY;
+        return (vec){0};
     }
-    for (i64 i = 0; i < k->columns; i++) to[i] = how == SUM ? 0 : -(T)INFINITY;
-    return (vec){0};
+    if (!NAME(ends_short)(k, x, rows)) return NAME(combine_rows)(to, x, rows, k->columns < VL ? VL : k->columns, how);
+    const pooled_rows copied = NAME(copy_short)(k->few, x, rows, k->columns);
+    return NAME(combine_to)(to, (const char *)k->few, &copied, 0, 1, how);
 }
 
 /* A row of outputs of each plane, one after the other. */
@@ -283,15 +296,20 @@ static inline __attribute__((always_inline)) void NAME(combine_lanes)(const pool
 }
 
 /* The columns of the rows of all planes; see combine. */
-static inline __attribute__((always_inline)) vec NAME(turn_columns)(const pool_work *k, const pooled_rows *from, const int how)
+static inline __attribute__((always_inline)) vec NAME(turn_columns)(const pool_work *k, const pooled_rows *rows, const int how)
 {
     vec *const inside = (vec *)k->line + k->first - k->p->axis[2].start, sum = {0};
     for (i64 i = 0; i < k->columns; i += VL) {
         const i64 at = k->columns < VL ? 0 : least(i, k->columns - VL); /* the last vectors step back */
         vec part[VECTOR_BYTES / T_BYTES];
         for (i64 l = 0; l < VL; l++) {
-            const pooled_rows rows = NAME(rows_in)(k, least(l, k->planes - 1), from);
-            sum += NAME(combine)(part + l, &rows, at, 1, how);
+            const char *const x = k->x[l] + rows->offset;
+            if (!NAME(ends_short)(k, x, rows)) {
+                sum += NAME(combine)(part + l, x + at * (i64)sizeof(T), rows, 0, 1, how);
+                continue;
+            }
+            const pooled_rows copied = NAME(copy_short)(k->few, x, rows, k->columns);
+            sum += NAME(combine)(part + l, (const char *)k->few, &copied, 0, 1, how);
         }
         NAME(transpose)(part);
 #pragma GCC unroll 16
@@ -335,6 +353,7 @@ static inline __attribute__((always_inline)) void NAME(pool_task)(const fc_pool 
             out[l] = p->out + n * p->out_stride[0] + c * p->out_stride[1];
             if (++c == p->c) c = 0, n++;
         }
+        for (i64 l = k.planes; across && l < VL; l++) k.x[l] = k.x[l - 1];
         k.together = k.planes == VL;
         for (i64 l = 1; l < k.planes; l++) k.together &= out[l] == out[l - 1] + sizeof(T);
         for (i64 row = begin, z = begin / high, y = begin % high; row < end; row++) {
