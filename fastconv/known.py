@@ -11,11 +11,14 @@ from fastconv import tuning
 from fastconv.arena import new_result
 from fastconv.arguments import is_plain
 
-calls: dict[tuple[Any, ...], Any] = {}
-"""What a call says and the shapes that it came with -> the quick way of the next one, or None; clearable."""
+Key = tuple[Any, ...] | None
+"""What a call says and the shapes that it came with; None where it is known by nothing."""
+
+calls: dict[Key, Any] = {}
+"""The quick way of the next call like that one, or None; clearable."""
 
 
-def key_of(name: object, options: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...] | None:
+def key_of(name: object, options: tuple[Any, ...], *inputs: Any) -> Key:
     """What calls of ``name`` have in common that differ in the elements of their arrays only.
 
     None where an input is not a NumPy array, or an option is more than `repr` says of it. (1, 1.0 and True are equal.)
@@ -28,7 +31,7 @@ def key_of(name: object, options: tuple[Any, ...], *inputs: Any) -> tuple[Any, .
     return name, *[(value.shape, value.dtype) for value in inputs], repr(options)
 
 
-def again(key: tuple[Any, ...] | None, out: Any, x: Any, *others: Any) -> Any:
+def again(key: Key, out: Any, x: Any, *others: Any) -> Any:
     """The result of a call that came before, or None: the quick way takes plain arrays only, see `keep`."""
     quick = calls.get(key) if key is not None else None
     if quick is None:
@@ -37,7 +40,7 @@ def again(key: tuple[Any, ...] | None, out: Any, x: Any, *others: Any) -> Any:
     return result if quick(x, result, *others) else None
 
 
-def keep(key: tuple[Any, ...] | None, make: Callable[[], Any]) -> None:
+def keep(key: Key, make: Callable[[], Any]) -> None:
     """Keep what ``make`` returns for the next call: None, or what takes (x, out, ...) and returns whether it did.
 
     That knows the ``out_shape`` and the ``dtype`` of its result.

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv import arrays, known
 from fastconv.arguments import check_bool, check_ints
 from fastconv.calls import Array, Ints, Padding
+from fastconv.known import Key
 from fastconv.pooling import compiled, geometry, pieces, reduction
 from fastconv.pooling.compiled import Divisor
 from fastconv.spec import PoolSpec
@@ -179,10 +180,11 @@ def avg_pool3d(
 
 def max_pool(
     ndim: int, x: Array, options: tuple[Any, ...], return_indices: bool, storage_order: int, threads: int | None,
-    out: np.ndarray | None,
+    out: np.ndarray | None, key: Key = None,
 ) -> Any:  # fmt: skip
+    """The one behind the largest element of 1, 2 and 3 axes; ``key`` as below."""
     workers = get_num_threads() if threads is None else threads
-    key = known.key_of(("max", ndim), (*options, return_indices, storage_order, workers), x)
+    key = key or known.key_of(("max", ndim), (*options, return_indices, storage_order, workers), x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array, layout = arrays.take(x, "x"), options[-1]
@@ -217,10 +219,11 @@ def max_pool(
 
 def avg_pool(
     ndim: int, x: Array, options: tuple[Any, ...], count_include_pad: bool, divisor_override: int | None,
-    threads: int | None, out: np.ndarray | None,
+    threads: int | None, out: np.ndarray | None, key: Key = None,
 ) -> Array:  # fmt: skip
+    """The one behind the mean of 1, 2 and 3 axes; ``key``: by what the call is known, if not by its options."""
     workers = get_num_threads() if threads is None else threads
-    key = known.key_of(("mean", ndim), (*options, count_include_pad, divisor_override, workers), x)
+    key = key or known.key_of(("mean", ndim), (*options, count_include_pad, divisor_override, workers), x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array, layout = arrays.take(x, "x"), options[-1]
