@@ -19,6 +19,7 @@ typedef struct {
     run_shape shape;
     steps s;
     const T *pixels, *weights; /* the first pixel; the group's plain weights of this channel block, NULL: packed */
+    i64 packed;                /* see packed_channels */
     i64 c0;                    /* first input channel of this channel block */
     char *out;                 /* channel 0, first pixel of the block */
     const char *residual;
@@ -71,8 +72,8 @@ static void NAME(store_block)(const panel_work *k, const register_block *r)
     }
 }
 
-/* Panels for all output channels of the task: a register block of channels is multiplied with every panel before the
- * next, so that each of its rows of `out` is written in one go. */
+/* Panels for all output channels of the task. A single one goes down the channels; of several a few register blocks of channels
+ * are multiplied with every panel before the next, so that each of their rows of `out` is written in one go. */
 static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 count)
 {
     const fc_conv *const p = k->p;
@@ -85,28 +86,38 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
     const product_fn *const products = NAME(products)[!k->weights][mr];
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
-    i64 ahead = count == 1 ? panels->nv : 0; /* vectors from here: the next panel, which the first register blocks fetch */
-    const i64 last = 2 * ahead;
+    steps s = k->s;
+    product_end e = {.a_block = k->weights ? mr * s.a_row : mr, .ahead = count == 1 ? panels->nv : 0, .last = 2 * panels->nv};
+    i64 group = k->weights ? k->b.o0 : k->b.o0 / p->lanes * p->lanes; /* first of the channels of one stream of weights */
     int odd = 0;
-    for (i64 o = k->b.o0; o < k->b.o1; o += mr, ahead = ahead && ahead + 1 < last ? ahead + 1 : 0) {
+    for (i64 o = k->b.o0, next; o < k->b.o1; o = next) {
         /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
          * new is stored. */
-        const i64 first = k->weights ? least(o, p->ocg - mr) : o, valid = least(mr, p->ocg - first);
-        steps s = k->s;
+        const i64 first = k->weights ? least(o, p->ocg - mr) : o, valid = least(mr, p->ocg - first), beside = k->b.o1 - o;
+        if (!k->weights && o == group + p->lanes) group = o;
         const T *const a = k->weights ? k->weights + first * s.a_row
-                                      : NAME(packed_at)(p, k->b.g, first, k->c0, &s.a_channel);
-        const int full = first == o && valid == mr;
-        for (const panel *v = panels; v < panels + count; v++, odd = !odd) {
-            const int direct = full && v->whole;
-            T *const to = (T *)(k->out + o * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col;
-            if (direct)
-                products[v->nv](a, v->pixels, &s, to, c_row, !k->end.first, ahead * VL, bias ? bias + o : NULL, relu);
-            else
-                products[v->nv](a, v->pixels, &s, tiles[odd], v->nv * VL, 0, ahead * VL, NULL, 0);
-            if (before.rows) NAME(store_block)(k, &before);
-            before = (register_block){v, o, first + valid - o, c_row, 1, to};
-            if (!direct) before = (register_block){v, o, first + valid - o, v->nv * VL, 0, tiles[odd] + (o - first) * v->nv * VL};
-            if (direct && !finish) before.rows = 0;
+                                      : NAME(packed_block)(p, k->packed, k->b.g, group, k->c0, &s.a_channel) + o - group;
+        const i64 below = (k->weights ? beside : least(group + p->lanes - o, beside)) >> __builtin_ctzll(mr);
+        const i64 blocks = below < 2 ? 1 : count == 1 ? below : least(below, MOST_BELOW);
+        next = o + blocks * mr;
+        for (const panel *v = panels; v < panels + count; v++) {
+            const int direct = v->whole && first == o && valid == mr, done = direct && !finish;
+            e.blocks = done ? blocks : 1;
+            e.c_row = direct ? c_row : v->nv * VL;
+            e.add = direct && !k->end.first;
+            e.relu = done && relu;
+            for (i64 i = 0; i < blocks; i += e.blocks) {
+                const i64 at = o + i * mr;
+                T *const to = direct ? (T *)(k->out + at * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col
+                                     : tiles[odd];
+                e.bias = done && bias ? bias + at : NULL;
+                products[v->nv](a + i * e.a_block, v->pixels, &s, to, &e);
+                if (before.rows) NAME(store_block)(k, &before);
+                before.rows = 0;
+                if (done) continue;
+                before = (register_block){v, at, first + valid - o, e.c_row, direct, direct ? to : to + (o - first) * e.c_row};
+                odd = !odd;
+            }
         }
     }
     if (before.rows) NAME(store_block)(k, &before);
@@ -118,7 +129,8 @@ static void NAME(multiply_runs)(const panel_work *k)
     const fc_conv *const p = k->p;
     const i64 widest = widest_panel(p->mr), length = k->shape.length;
     const i64 rows = p->d.taps * p->h.taps * p->w.phases * least(p->ic_block, p->icg) * (i64)sizeof(T);
-    const i64 together = least(MOST_PANELS, PANEL_BYTES / (rows * (widest * VL + p->w.reach)));
+    const i64 fitting = PANEL_BYTES / (rows * (widest * VL + p->w.reach));
+    const i64 together = fitting < 3 ? 1 : least(fitting, MOST_PANELS);
     segment segments[MOST_PANELS + MOST_COLUMNS], *end = segments;
     panel panels[MOST_PANELS];
     i64 count = 0;
@@ -126,13 +138,14 @@ static void NAME(multiply_runs)(const panel_work *k)
         for (i64 q = 0, next; q < length; q = next) {
             const i64 vectors = (length - q + VL - 1) / VL, parts = (vectors + widest - 1) / widest;
             i64 nv = (vectors + parts - 1) / parts, start = q;
-            if (k->shape.in_place && start + nv * VL > length) {
+            const int again = k->shape.again && k->shape.by_row && length >= VL;
+            if ((k->shape.in_place || again) && start + nv * VL > length) {
                 /* Nothing behind the run may be read: step back over pixels that are done already. */
                 nv = least(nv, length / VL);
                 start = least(q, length - nv * VL);
             }
             next = least(start + nv * VL, length);
-            const int pieces = NAME(cut)(end, &k->shape, run, start, q, next, k->b.cols, k->joined);
+            const int pieces = NAME(cut)(end, &k->shape, run, start, again ? start : q, next, k->b.cols, k->joined);
             panels[count++] = (panel){k->pixels + run * k->shape.width + start, nv, end, pieces,
                                       k->unit && pieces == 1 && end->length == nv * VL};
             end += pieces;
@@ -166,11 +179,13 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
     T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
     step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
-    panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols, NAME(stays)(p, &b, x)),
+    const int again = p->icg <= p->ic_block && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
+    panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols, NAME(stays)(p, &b, x), again),
                     .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                     .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL,
                     .end = {.activation = p->activation, .bias = p->bias, .parameter = (T)p->parameter}};
     k.unit = p->out_stride[4] == sizeof(T) && p->out_stride[1] % (i64)sizeof(T) == 0;
+    k.packed = NAME(packed_channels)(p);
     k.joined = k.shape.width == b.cols && rows_joined(p, b.cols);
 
     for (k.c0 = 0; k.c0 < p->icg; k.c0 += p->ic_block) {

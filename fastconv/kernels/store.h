@@ -105,20 +105,22 @@ typedef struct {
 } segment;
 
 /* How a block of outputs is laid out along its pixels: either one flat run over all rows, in which the
- * width - cols columns at the end of each row are computed and thrown away, or a run for every row. */
+ * width - cols columns at the end of each row are computed and thrown away, or a run for every row; where outputs may be
+ * written `again`, to the same bits, a row's last panel steps back, so that all of them are whole. */
 #define run_shape NAME(run_shape)
 typedef struct {
-    int in_place, by_row;
+    int in_place, by_row, again;
     i64 width, runs, length;
 } run_shape;
 
-static run_shape NAME(shape_runs)(const fc_conv *p, i64 rows, i64 cols, int in_place)
+static run_shape NAME(shape_runs)(const fc_conv *p, i64 rows, i64 cols, int in_place, int again)
 {
-    run_shape s;
+    run_shape s = {.again = again};
     for (s.in_place = in_place;; s.in_place = 0) {
         s.width = s.in_place ? p->x_stride[3] / (i64)sizeof(T) : cols + p->w.reach;
         const i64 flat = (rows - 1) * s.width + cols;
-        s.by_row = s.width < cols || rows * ((cols + VL - 1) / VL) < (flat + VL - 1) / VL;
+        const i64 row_vectors = rows * ((cols + VL - 1) / VL), flat_vectors = (flat + VL - 1) / VL;
+        s.by_row = s.width < cols || row_vectors < flat_vectors || (again && s.width > cols && cols >= VL && row_vectors <= flat_vectors * 17 / 16);
         s.runs = s.by_row ? rows : 1;
         s.length = s.by_row ? cols : flat;
         if (!s.in_place || s.length >= VL) return s; /* in x itself nothing may be read behind the run */

@@ -214,11 +214,20 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
     s->channels = channels / each;
 }
 
-/* The packed weights of output channel o of a group, and those that follow it in its block; `lanes`: the distance from one
- * input channel to the next. Blocks are full but for the last, which ends with zeros. */
+/* Output channels of a group as its packed weights hold them: in blocks that are full but for the last, which ends with zeros. */
+static i64 NAME(packed_channels)(const fc_conv *p) { return round_up(p->ocg, p->lane_unit); }
+
+/* The packed weights of the block that output channel `first` of a group, of `all` as above, begins; `lanes`: the distance from
+ * one input channel to the next. Divides by nothing, which would take longer than a few products. */
+static inline const T *NAME(packed_block)(const fc_conv *p, i64 all, i64 g, i64 first, i64 c0, i64 *lanes)
+{
+    *lanes = least(p->lanes, all - first);
+    return (const T *)p->packed + ((g * all + first) * p->icg + c0 * *lanes) * taps_of(p);
+}
+
+/* Those of output channel o, and of those that follow it in its block. */
 static const T *NAME(packed_at)(const fc_conv *p, i64 g, i64 o, i64 c0, i64 *lanes)
 {
-    const i64 taps = taps_of(p), all = round_up(p->ocg, p->lane_unit), first = o / p->lanes * p->lanes;
-    *lanes = least(p->lanes, all - first);
-    return (const T *)p->packed + ((g * all + first) * p->icg + c0 * *lanes) * taps + o - first;
+    const i64 first = o / p->lanes * p->lanes;
+    return NAME(packed_block)(p, NAME(packed_channels)(p), g, first, c0, lanes) + o - first;
 }
