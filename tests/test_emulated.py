@@ -4,11 +4,12 @@
 result back, so whatever goes through ``conv2d`` runs on the emulated processor.
 """
 
+import fcntl
+import os
 import platform
 import shutil
 import struct
 import subprocess
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +31,26 @@ AARCH64 = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 _compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
 
-class Build:
-    """A driver that compilers are at work on, one for each instruction set."""
-
-    def __init__(self, folder: Path, compiler: str, isas: dict[str, tuple[int, list[str]]]) -> None:
-        self.folder, self.compiler, self.isas, self.running = folder, compiler, isas, []
+def build(folder: Path, compiler: str, isas: dict[str, tuple[int, list[str]]]) -> Path:
+    """The driver of a compiler, in a folder that all workers of a run share: the first makes it, in a minute."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        program = folder / "driver"
+        if program.exists():
+            return program
+        running = []
         for name, (width, flags) in {"baseline": (16, []), **isas}.items():
             options = [*FLAGS, *flags, f"-DISA={name}", f"-DVECTOR_BYTES={width}", "-o", str(folder / f"{name}.o")]
-            self.running.append(subprocess.Popen([compiler, *options, "-c", str(KERNELS / "isa.c")]))
-
-    @cached_property
-    def program(self) -> Path:
-        assert [compiling.wait() for compiling in self.running] == [0] * len(self.running)
-        return link(self.folder, self.compiler, list(self.isas))
+            running.append(subprocess.Popen([compiler, *options, "-c", str(KERNELS / "isa.c")]))
+        assert [compiling.wait() for compiling in running] == [0] * len(running)
+        link(folder, compiler, list(isas)).rename(program)
+        return program
 
 
 def link(folder: Path, compiler: str, isas: list[str]) -> Path:
     objects, found = [str(path) for path in folder.glob("*.o")], [f"-DFC_HAVE_{name.upper()}" for name in isas]
-    program = folder / "driver"
+    program = folder / "linked"
     sources = [str(DRIVER), str(KERNELS / "engine.c"), str(KERNELS / "scratch.c")]
     subprocess.run([compiler, *FLAGS, *found, "-static", *sources, *objects, "-lm", "-o", str(program)], check=True)
     return program
@@ -111,18 +114,15 @@ def on_x86(isa: str) -> None:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """The driver of a compiler; all are started on together, as each takes half a minute."""
-    native = X86 if platform.machine() in ("x86_64", "AMD64") else {}
-    builds = {
-        compiler: Build(tmp_path_factory.mktemp(compiler), compiler, isas)
-        for compiler, isas in (("gcc", native), (AARCH64[0], {}))
-        if shutil.which(compiler)
-    }
+    """The driver of a compiler, made when it is asked for."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def get(compiler: str) -> Path:
-        if compiler not in builds:
+        if shutil.which(compiler) is None:
             pytest.skip(f"no {compiler} here (Debian: gcc, gcc-aarch64-linux-gnu)")
-        return builds[compiler].program
+        native = X86 if compiler == "gcc" and platform.machine() in ("x86_64", "AMD64") else {}
+        return build(shared / f"kernels-{compiler}", compiler, native)
 
     return get
 

@@ -103,7 +103,7 @@ static inline __attribute__((always_inline)) void NAME(transpose_halves)(vec *ro
  * differs. */
 static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
 {
-#define STEP(S)                                                                              \
+#define EXCHANGE(S)                                                                          \
     if ((S) < VL)                                                                            \
         _Pragma("GCC unroll 16") for (int i = 0; i < VL; i++)                                \
             if (!(i & (S))) {                                                                \
@@ -113,14 +113,14 @@ static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
             }
 #if VECTOR_BYTES == 32
     NAME(transpose_halves)(row);
-    STEP(HALF)
+    EXCHANGE(HALF)
 #else
-    STEP(1)
-    STEP(2)
-    STEP(4)
-    STEP(8)
+    EXCHANGE(1)
+    EXCHANGE(2)
+    EXCHANGE(4)
+    EXCHANGE(8)
 #endif
-#undef STEP
+#undef EXCHANGE
 }
 
 /* The lanes of even and of odd numbers in two vectors. */
