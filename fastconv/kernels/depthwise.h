@@ -231,12 +231,22 @@ static void NAME(convolve_in_place)(window_fn windows, channel_work *k, step_sta
         return;
     }
 #endif
-    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, 1))
+    for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, 1)) {
+        const char *x = at.x;
+        window_work read = window;
+#if !SHIFTS
+        if (k->b.o1 - k->b.o0 >= PACKED_OUTPUTS) {
+            T *const room = (T *)((char *)scratch + NAME(placed_bytes)(p));
+            read = NAME(pack_windows)(p, &window, at.x, room);
+            x = (const char *)room;
+        }
+#endif
         for (i64 o = k->b.o0; o < k->b.o1; o++) {
             const i64 weights = NAME(weights_of)(k, starts, o);
             const output_channel to = NAME(output_of)(p, &at, o, weights);
-            NAME(convolve_windows)(windows, p, &window, &k->s, at.x, &to);
+            NAME(convolve_windows)(windows, p, &read, &k->s, x, &to);
         }
+    }
 }
 
 /* One block of outputs of some groups; see pixels_task. */

@@ -88,6 +88,7 @@ enum { MOST_DEPTHWISE = 12 };
 #define NO_ROW INT64_MIN /* an offset: of a row of the padding, or of no window; others may have any sign */
 enum { WINDOW_ROWS = 4, MOST_WINDOW_ROWS = 7, MOST_WINDOW = 7, MOST_WINDOW_STRIDE = 2, MOST_HELD = 9 };
 enum { MOST_WINDOW_SPAN = SHIFTS ? 0 : 64 }; /* elements that are read of a row of zeros beyond its width */
+enum { PACKED_OUTPUTS = 4 }; /* of one channel, from which on windows are packed where masks are dear */
 
 /* Depthwise layers with channels in the lanes: pixels of a register tile, bytes of a strip, and outputs of a row, for each row
  * of taps, up to which this is the quicker way. */
