@@ -97,8 +97,8 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
         if (!k->weights && o == group + p->lanes) group = o;
         const T *const a = k->weights ? k->weights + first * s.a_row
                                       : NAME(packed_block)(p, k->packed, k->b.g, group, k->c0, &s.a_channel) + o - group;
-        const i64 below = (k->weights ? beside : least(group + p->lanes - o, beside)) >> __builtin_ctzll(mr);
-        const i64 blocks = below < 2 ? 1 : count == 1 ? below : least(below, MOST_BELOW);
+        const i64 stream = k->weights ? beside : least(group + p->lanes - o, beside);
+        const i64 below = (count == 1 ? stream : least(stream, MOST_BELOW)) >> __builtin_ctzll(mr), blocks = below < 2 ? 1 : below;
         next = o + blocks * mr;
         for (const panel *v = panels; v < panels + count; v++) {
             const int direct = v->whole && first == o && valid == mr, done = direct && !finish;
