@@ -13,7 +13,7 @@ from fastconv import arrays, calls, known, planning, shapes
 from fastconv.calls import Activation, Array, Call, Ints, Padding
 from fastconv.planning import Explanation, Plan
 from fastconv.spec import ConvSpec, Epilogue
-from fastconv.threads import get_num_threads
+from fastconv.threads import threads_of
 
 
 def conv2d(
@@ -245,14 +245,13 @@ def _once(
     threads: int | None, *options: Any,
 ) -> Array:  # fmt: skip
     """A single call; one that came before, with other arrays of the same shapes, is checked no more than they need."""
-    workers = get_num_threads() if threads is None else threads
-    key = None if residual is not None else known.key_of((ndim, bias is None), (*options, workers), x, w)
+    key = None if residual is not None else known.key_of((ndim, bias is None), options, threads, x, w)
     if (result := known.again(key, out, x, w, bias)) is not None:
         return result
     call = _call(ndim, x, w, bias, *options)
     planned = call.plan(borrow=True, threads=threads)
     result = planned(x, out, residual, threads)
-    known.keep(key, lambda: planning.again(planned, call.backend, w, workers))
+    known.keep(key, lambda: planning.again(planned, call.backend, w, threads_of(threads)))
     return result
 
 

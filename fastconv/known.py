@@ -10,6 +10,7 @@ import numpy as np
 from fastconv import tuning
 from fastconv.arena import new_result
 from fastconv.arguments import is_plain
+from fastconv.threads import get_num_threads
 
 Key = tuple[Any, ...] | None
 """What a call says and the shapes that it came with; None where it is known by nothing."""
@@ -18,7 +19,7 @@ calls: dict[Key, Any] = {}
 """The quick way of the next call like that one, or None; clearable."""
 
 
-def key_of(name: object, options: tuple[Any, ...], *inputs: Any) -> Key:
+def key_of(name: object, options: tuple[Any, ...], threads: Any, *inputs: Any) -> Key:
     """What calls of ``name`` have in common that differ in the elements of their arrays only.
 
     None where an input is not a NumPy array, or an option is more than `repr` says of it. (1, 1.0 and True are equal.)
@@ -26,9 +27,10 @@ def key_of(name: object, options: tuple[Any, ...], *inputs: Any) -> Key:
     for value in inputs:
         if type(value) is not np.ndarray:
             return None
-    if not all(map(is_plain, options)):
+    said = (*options, get_num_threads() if threads is None else threads)
+    if not all(map(is_plain, said)):
         return None
-    return name, *[(value.shape, value.dtype) for value in inputs], repr(options)
+    return name, *[(value.shape, value.dtype) for value in inputs], repr(said)
 
 
 def again(key: Key, out: Any, x: Any, *others: Any) -> Any:

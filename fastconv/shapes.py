@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import check_int
-from fastconv.spec import ConvSpec, parse_layer  # noqa: F401 (parse_layer: the doctest)
+from fastconv.spec import ConvSpec
 
 
 def canonical(array: np.ndarray, spec: ConvSpec) -> np.ndarray:

@@ -52,9 +52,11 @@ class Layer:
         threads: int,
     ) -> None: ...
 
-class Bound:
+class Plain:
     out_shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+class Bound(Plain):
     def __init__(
         self,
         layer: Layer,
@@ -70,9 +72,7 @@ class Bound:
     ) -> None: ...
     def __call__(self, x: object, out: object, w: object = None, bias: object = None) -> bool: ...
 
-class Pool:
-    out_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+class Pool(Plain):
     def __init__(
         self,
         mean: bool,

@@ -12,7 +12,6 @@ from fastconv.arguments import check_bool, check_int, check_ints
 from fastconv.calls import Array, Shape
 from fastconv.pooling import geometry, pieces, sliding
 from fastconv.pooling.reduction import along, like, plane_weights
-from fastconv.threads import get_num_threads
 
 Size = int | Sequence[int | None]
 Bins = list[tuple[int, int]]
@@ -145,8 +144,7 @@ def adaptive_max_pool3d(
 def _adaptive_avg(
     ndim: int, x: Array, output_size: Size, layout: str, threads: int | None, out: np.ndarray | None
 ) -> Array:
-    workers = get_num_threads() if threads is None else threads
-    key = known.key_of(("adaptive mean", ndim), (output_size, layout, workers), x)
+    key = known.key_of(("adaptive mean", ndim), (output_size, layout), threads, x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array = arrays.take(x, "x")
@@ -169,8 +167,7 @@ def _adaptive_max(
     ndim: int, x: Array, output_size: Size, return_indices: bool, layout: str, threads: int | None,
     out: np.ndarray | None,
 ) -> Any:  # fmt: skip
-    workers = get_num_threads() if threads is None else threads
-    key = known.key_of(("adaptive max", ndim), (output_size, return_indices, layout, workers), x)
+    key = known.key_of(("adaptive max", ndim), (output_size, return_indices, layout), threads, x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array = arrays.take(x, "x")

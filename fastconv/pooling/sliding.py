@@ -14,7 +14,6 @@ from fastconv.known import Key
 from fastconv.pooling import compiled, geometry, pieces, reduction
 from fastconv.pooling.compiled import Divisor
 from fastconv.spec import PoolSpec
-from fastconv.threads import get_num_threads
 
 
 def max_pool2d(
@@ -183,8 +182,7 @@ def max_pool(
     out: np.ndarray | None, key: Key = None,
 ) -> Any:  # fmt: skip
     """The one behind the largest element of 1, 2 and 3 axes; ``key`` as below."""
-    workers = get_num_threads() if threads is None else threads
-    key = key or known.key_of(("max", ndim), (*options, return_indices, storage_order, workers), x)
+    key = key or known.key_of(("max", ndim), (*options, return_indices, storage_order), threads, x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array, layout = arrays.take(x, "x"), options[-1]
@@ -222,8 +220,7 @@ def avg_pool(
     threads: int | None, out: np.ndarray | None, key: Key = None,
 ) -> Array:  # fmt: skip
     """The one behind the mean of 1, 2 and 3 axes; ``key``: by what the call is known, if not by its options."""
-    workers = get_num_threads() if threads is None else threads
-    key = key or known.key_of(("mean", ndim), (*options, count_include_pad, divisor_override, workers), x)
+    key = key or known.key_of(("mean", ndim), (*options, count_include_pad, divisor_override), threads, x)
     if (done := known.again(key, out, x)) is not None:
         return done
     array, layout = arrays.take(x, "x"), options[-1]
