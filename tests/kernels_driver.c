@@ -57,13 +57,13 @@ int main(int argc, char **argv)
 
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
-    i64 borrowed, kind_of_lanes;
+    i64 borrowed, dense, kind_of_lanes;
     i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.g_step, &p.n_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
-                           &p.lane_unit, &borrowed, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
+                           &p.lane_unit, &borrowed, &dense, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.borrowed = (int)borrowed;
+    p.dense = (int)dense;
     p.finite = (int)number();
-    p.in_place = (int)number();
     p.activation = (int)number();
     memcpy(&p.parameter, &(i64){number()}, sizeof p.parameter);
     p.d = axis();

@@ -75,22 +75,23 @@ class EmulatedLayer:
         kind,
         blocks,
         borrowed,
+        dense,
         activation,
         parameter,
         winograd=None,
     ):
         self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
-        self.numbers = (ic_block, held, *blocks, borrowed, _compiled.KINDS.index(kind))
+        self.numbers = (ic_block, held, *blocks, borrowed, dense, _compiled.KINDS.index(kind))
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or ((0, 0, 0, None, None),) * 2
 
-    def run(self, x, out, residual, bias, packed, weights, finite, in_place, threads):
+    def run(self, x, out, residual, bias, packed, weights, finite, threads):
         transforms = [number for axis in self.winograd for number in axis[:3]]
         matrices = [matrix for axis in self.winograd for matrix in axis[3:]]
         code, parameter = self.epilogue
         (bits,) = struct.unpack("q", struct.pack("d", parameter))
         numbers = [self.itemsize, threads, *self.sizes, *self.tile, *self.numbers, *transforms]
-        numbers += [finite, in_place, code, bits]
+        numbers += [finite, code, bits]
         parts = [np.array(numbers, np.int64).tobytes()]
         for size, stride, before, source, phases, tap_phase, tap_offset in self.axes:
             parts.append(np.array([size, stride, before, tap_offset.max(), source.size]).tobytes() + source.tobytes())

@@ -33,7 +33,7 @@ def make_layer(
     """A layer in C: geometry, tasks and blocks; no weights."""
     return _compiled.Layer(
         isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed,
+        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed, low.dense,
         epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
 
@@ -43,11 +43,11 @@ Axes = tuple[tuple[int, ...], ...]
 
 
 def bound(
-    layer: _compiled.Layer, state: Weights, problem: Problem, shapes: Shapes, axes: Axes, dense: bool, threads: int
+    layer: _compiled.Layer, state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int
 ) -> _compiled.Bound:  # fmt: skip
-    """A layer with its weights, if there are any, for arrays of one shape; ``dense``: it may read x where it lies."""
+    """A layer with its weights, if there are any, for arrays of one shape."""
     dtype = np.dtype(problem.spec.dtype)
-    return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, state.finite, dtype, dense, threads)
+    return _compiled.Bound(layer, shapes, axes, state.packed, state.w, state.bias, state.finite, dtype, threads)
 
 
 def _tables(axis: Axis) -> tuple[int, int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -68,8 +68,7 @@ def run(
 ) -> None:  # fmt: skip
     (x,), threads = operands, workers(problem.spec, threads)
     layer = _layer(problem.spec, problem.epilogue, state.isa, threads, state.packed is None)
-    in_place = lower(problem.spec).dense and x.strides[4] == x.itemsize
-    layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, in_place, threads)
+    layer.run(x, out, residual, state.bias, state.packed, state.w, state.finite, threads)
 
 
 def quick(
@@ -77,7 +76,7 @@ def quick(
 ) -> _compiled.Bound:  # fmt: skip
     threads = workers(problem.spec, threads)
     layer = _layer(problem.spec, problem.epilogue, state.isa, threads, state.packed is None)
-    return bound(layer, state, problem, shapes, axes, lower(problem.spec).dense, threads)
+    return bound(layer, state, problem, shapes, axes, threads)
 
 
 def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound:

@@ -119,14 +119,14 @@ def run(
         part: Any = (..., *(slice(first, None, d) for first, d in zip(phase, spec.dilation, strict=True)))
         layer = _layer(problem, state.isa, threads, phase)
         added = None if residual is None else residual[part]
-        layer.run(x, out[part], added, state.bias, state.packed, state.w, state.finite, False, threads)
+        layer.run(x, out[part], added, state.bias, state.packed, state.w, state.finite, threads)
 
 
 def quick(state: Weights, problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compiled.Bound | bool:
     threads, (first, *others) = workers(problem.spec, threads), _phases(problem.spec)
     if others:
         return False
-    return bound(_layer(problem, state.isa, threads, first), state, problem, shapes, axes, False, threads)
+    return bound(_layer(problem, state.isa, threads, first), state, problem, shapes, axes, threads)
 
 
 def _phases(spec: ConvSpec) -> list[tuple[int, ...]]:

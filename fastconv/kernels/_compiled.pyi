@@ -35,6 +35,7 @@ class Layer:
         kind: str,
         blocks: tuple[int, int, int],
         borrowed: bool,
+        dense: bool,
         activation: str | None,
         parameter: float,
         winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
@@ -48,7 +49,6 @@ class Layer:
         packed: np.ndarray | None,
         weights: np.ndarray | None,
         finite: bool,
-        in_place: bool,
         threads: int,
     ) -> None: ...
 
@@ -67,7 +67,6 @@ class Bound(Plain):
         bias: np.ndarray | None,
         finite: bool,
         dtype: np.dtype[Any],
-        dense: bool,
         threads: int,
     ) -> None: ...
     def __call__(self, x: object, out: object, w: object = None, bias: object = None) -> bool: ...

@@ -31,7 +31,7 @@ cdef extern from "engine.h" nogil:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
         int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, few, mr, lanes, lane_unit
-        int interleaved, in_place
+        int interleaved, dense
         const char *x
         int64_t x_stride[5]
         char *out
@@ -282,7 +282,7 @@ cdef class Layer:
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
-    ``borrowed``: there will be no packed weights. ``winograd`` is None or (m, alpha, out, bt, at) for h and
+    ``borrowed``: there will be no packed weights; ``dense``: neither padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and
     for w, with float arrays of the layer's type.
     """
 
@@ -295,7 +295,7 @@ cdef class Layer:
     cdef readonly int64_t scratch_bytes
 
     def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, bint borrowed,
-                 activation, double parameter, winograd=None):
+                 bint dense, activation, double parameter, winograd=None):
         cdef int algorithm = KINDS.index(kind)
         self.isa = isa
         self.found = _find(isa)
@@ -310,6 +310,7 @@ cdef class Layer:
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
         self.conv.borrowed = borrowed
+        self.conv.dense = dense
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter
         rows, vectors = self.conv.mr, self.found.widest_panel(self.conv.mr)
@@ -349,13 +350,12 @@ cdef class Layer:
         self.kept.append(array)
         return _address(array)
 
-    def run(self, x, out, residual, bias, packed, weights, bint finite, bint in_place, int threads):
+    def run(self, x, out, residual, bias, packed, weights, bint finite, int threads):
         """Convolve. ``packed`` or ``weights`` may be None; ``finite``: all of them are, so padding of zeros adds nothing."""
         cdef fc_conv conv = self.conv
         conv.finite = finite
         conv.x = _strided(x, conv.x_stride)
         conv.out = _strided(out, conv.out_stride)
-        conv.in_place = in_place
         if residual is not None:
             conv.residual = _strided(residual, conv.residual_stride)
         if bias is not None:
@@ -447,11 +447,10 @@ cdef class Bound(Plain):
     cdef Layer layer
     cdef tuple kept
     cdef int threads
-    cdef bint dense
 
-    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, bint finite, dtype, bint dense, int threads):
+    def __init__(self, Layer layer, shapes, axes, packed, weights, bias, bint finite, dtype, int threads):
         self._know(shapes, axes, dtype)
-        self.layer, self.kept, self.threads, self.dense = layer, (packed, weights, bias), threads, dense
+        self.layer, self.kept, self.threads = layer, (packed, weights, bias), threads
         self.conv = layer.conv
         if packed is not None:
             self.conv.packed = _address(packed)
@@ -469,7 +468,6 @@ cdef class Bound(Plain):
         conv.x, conv.out = ends[0], ends[2]
         if conv.packed == NULL and not self._take_weights(&conv, w, bias, ends + 2):
             return False
-        conv.in_place = self.dense and conv.x_stride[4] == self.item
         self.layer._run(&conv, self.threads)
         return True
 

@@ -34,29 +34,16 @@ typedef struct {
     const fc_conv *p;
     block b;
     i64 rows, cols; /* of the outputs, perhaps all rows as one */
-    i64 row, col;   /* from one output's pixel to that below it and beside it, in elements */
+    int kernel; /* of `tiles`, for the distance between pixels */
     steps s;
     tiling t;
     const T *pixels;
     const char *fetch; /* x that is read where it lies, for the first time; or NULL */
     T *sums;
+    int direct; /* sums of full blocks go straight to `out`, whose channels follow each other */
     char *out; /* the group's channel 0, first pixel of the block */
     const char *residual;
 } tile_work;
-
-/* Touch what a tile will be stored to, so that it is there when the sums are. */
-static void NAME(fetch_tile)(const tile_work *k, i64 o, i64 channels, i64 y, i64 x, i64 rows, i64 cols)
-{
-    const i64 *const step = k->p->out_stride;
-    if (step[4] != sizeof(T)) return;
-    for (i64 r = 0; r < rows; r++) {
-        const char *const to = k->out + o * step[1] + (y + r) * step[3] + x * step[4];
-        for (i64 c = 0; c < channels; c++) {
-            __builtin_prefetch(to + c * step[1], 1);
-            __builtin_prefetch(to + c * step[1] + (cols - 1) * step[4], 1);
-        }
-    }
-}
 
 /* Finished sums c[row][col][lane] of channels o.. to `out`. */
 static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64 x, i64 rows, i64 cols, const T *bias)
@@ -169,25 +156,83 @@ static void NAME(pack_weights)(const fc_conv *p, T *to, i64 g, i64 o, i64 c0, i6
     }
 }
 
+/* One block of output channels and one of input channels: what stays the same over their tiles. */
+#define channel_block NAME(channel_block)
+typedef struct {
+    const T *weights;
+    i64 nv, o;
+    int direct;            /* sums of a full block go straight to `out`, whose channels follow each other */
+    const char *next;      /* the weights of the next block: so many bytes of them are wanted, and touched already */
+    i64 wanted, touched;
+    const char *line, *end; /* of x that is read where it lies, channel 0, in the rows after the next: what is to be touched */
+    tile_end e;
+} channel_block;
+
+/* Row y, or two, of tiles [i, end), which all have q pixels and begin at x; sums of the first go to c. Those that all taps
+ * reach are multiplied in one call. */
+static void NAME(multiply_row)(tile_work *k, channel_block *v, i64 i, i64 end, i64 y, i64 x, i64 high, i64 q, T *c)
+{
+    const i64 channel = k->p->x_stride[1], *const step = k->p->out_stride;
+    tile_end *const e = &v->e;
+    while (i < end) {
+        const steps *const s = NAME(tile_steps)(&k->t, &k->s, i, y, x, high, q);
+        e->ahead = (const char *)v->weights;
+        e->ahead_step = e->ahead_tap = 0;
+        e->tiles = 1;
+        if (v->line < v->end) {
+            e->ahead = v->line;
+            e->ahead_step = channel;
+            e->ahead_tap = 64 - k->s.channels * channel;
+            v->line += s->taps * 64;
+        } else if (v->touched < v->wanted) {
+            e->ahead = v->next + v->touched;
+            e->ahead_step = 64;
+            v->touched += s->products * 64;
+        } else
+            while (k->t.spaced && s == &k->s && i + e->tiles < end && NAME(tile_steps)(&k->t, s, i + e->tiles, y, x + e->tiles * q, high, q) == s)
+                e->tiles++;
+        e->out = k->out + v->o * step[1] + y * step[3] + x * step[4];
+        NAME(touch_outputs)(e, 0, high);
+        NAME(tiles)[k->kernel][v->nv - 1][high][q](v->weights, k->pixels + y * k->s.b_row + x * k->s.b_col, s, c, e);
+        i += e->tiles;
+        x += e->tiles * q;
+        c += e->tiles * q * e->c_col;
+    }
+}
+
+/* How sums of a block leave the registers; `last`: they are finished. */
+static tile_end NAME(way_out)(const tile_work *k, const channel_block *v, int add, int last, const T *bias)
+{
+    const fc_conv *const p = k->p;
+    const i64 *const step = p->out_stride, lanes = v->nv * VL;
+    tile_end e = {.c_col = lanes, .add = add, .out_row = step[3]};
+    if (v->direct) {
+        e.c_row = step[3] / (i64)sizeof(T);
+        e.c_col = step[4] / (i64)sizeof(T);
+        e.relu = last && p->activation == FC_RELU;
+        e.bias = last ? bias : NULL;
+    }
+    return e;
+}
+
 /* All tiles of the task for one block of output channels and one of input channels. */
 static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, i64 c0, const T *bias)
 {
     const fc_conv *const p = k->p;
     const int first = c0 == 0, last = c0 + p->ic_block >= p->icg;
-    const i64 all = k->s.taps * k->s.channels; /* steps of a tile, each of which touches a line ahead */
-    const char *const next = (const char *)(weights + all * nv * VL);
-    const i64 wanted = p->packed && !(last && o + LANES >= p->ocg) ? next - (const char *)weights : 0;
+    const i64 lanes = nv * VL, bytes = k->s.products * lanes * (i64)sizeof(T), *const step = p->out_stride;
+    channel_block v = {.weights = weights, .nv = nv, .o = o, .direct = k->direct && o + lanes <= p->ocg,
+                       .next = (const char *)weights + bytes, .wanted = p->packed && !(last && o + LANES >= p->ocg) ? bytes : 0};
+    v.e = NAME(way_out)(k, &v, !first, last, bias);
     /* Input that is read where it lies: later rows come a line of every channel a tap; where no loop is over channels, at
      * once. */
     const int by_line = k->fetch && p->d.taps == 1 && k->s.channels > 1;
     /* Sums of several blocks of input channels lie as the outputs do; else those of some tiles, until they are stored. */
     const int whole = !(first && last);
-    const i64 lanes = nv * VL;
-    i64 touched = 0;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
         const i64 y1 = least(y0 + 2, k->rows);
-        const char *line = NULL, *end = NULL; /* of channel 0, in the rows after the next */
-        if (by_line && y0 + 2 < k->rows) line = NAME(input_rows)(p, k->fetch, &k->b, y0 + 2, y0 + 4, &end);
+        v.line = v.end = NULL;
+        if (by_line && y0 + 2 < k->rows) v.line = NAME(input_rows)(p, k->fetch, &k->b, y0 + 2, y0 + 4, &v.end);
         if (k->fetch && !(by_line && y0)) NAME(fetch_rows)(p, k->fetch, k->s.channels, &k->b, y0 ? y0 + 2 : 0, y0 + 2 + 2 * !by_line);
         for (i64 i = 0, from = 0, behind; i < k->t.count; from = behind) {
             i64 tile = i + 1;
@@ -195,42 +240,38 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
             behind = k->t.ends[tile - 1];
             const i64 width = behind - from;
             T *const sums = k->sums + (whole ? y0 * width * lanes : 0);
-            for (i64 x = from; i < tile; x = k->t.ends[i++]) {
+            if (!v.direct) v.e.c_row = width * lanes;
+            for (i64 x = from, same; i < tile; i = same) {
                 const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
+                for (same = i + 1; k->t.spaced && k->s.products <= MOST_CHAINED && same < tile && k->t.ends[same] - k->t.ends[same - 1] == q;) same++;
+                v.e.out_tile = q * step[4];
+                if (v.direct)
+                    v.e.lines = q, v.e.line_step = step[4], v.e.line_span = lanes * (i64)sizeof(T) - 1;
+                else if (last && step[4] == sizeof(T))
+                    v.e.lines = least(lanes, p->ocg - o), v.e.line_step = step[1], v.e.line_span = (q - 1) * step[4];
                 for (i64 y = y0; y < y1; y += high) {
-                    const steps *const s = NAME(tile_steps)(&k->t, &k->s, i, y, x, high, q);
-                    const char *ahead = (const char *)weights;
-                    i64 step = 0, tap = 0;
-                    if (line < end) {
-                        ahead = line;
-                        step = p->x_stride[1];
-                        tap = 64 - k->s.channels * step;
-                        line += s->taps * 64;
-                    } else {
-                        if (touched < wanted) ahead = next + touched, step = 64;
-                        touched += s->taps * s->channels * 64;
-                    }
-                    if (last) NAME(fetch_tile)(k, o, least(lanes, p->ocg - o), y, x, high, q);
-                    NAME(tiles)[k->col - 1][nv - 1][high][q](weights, k->pixels + y * k->row + x * k->col, k->row, s,
-                                                             sums + ((y - y0) * width + x - from) * lanes, width * lanes, !first,
-                                                             ahead, step, tap);
+                    T *const to = v.direct ? (T *)(k->out + o * step[1] + y * step[3] + x * step[4])
+                                           : sums + ((y - y0) * width + x - from) * lanes;
+                    NAME(multiply_row)(k, &v, i, same, y, x, high, q, to);
                 }
+                x = k->t.ends[same - 1];
             }
-            if (last) NAME(store_tile)(k, sums, nv, o, y0, from, y1 - y0, width, bias);
+            if (last && !v.direct) NAME(store_tile)(k, sums, nv, o, y0, from, y1 - y0, width, bias);
         }
     }
 }
 
 /* Whether a task that leaves out all padding may read x where it lies: pixels follow each other, what it spans is hardly more
  * than what a strip would take, and spreads over all sets of L2, whatever the distance between channels; for narrow tiles,
- * which read a line every few cycles, over sets of L1, too, and channels share pages. */
+ * which read a line every few cycles, over sets of L1, too, and channels share pages. Or channels follow each other. */
 static int NAME(near)(const fc_conv *p, const block *b)
 {
+    if (!p->finite || p->d.before < 0 || p->h.before < 0 || p->w.before < 0) return 0;
+    if (p->x_stride[1] == sizeof(T)) return 1;
     const i64 channel = p->x_stride[1], row = p->x_stride[3];
     const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
     const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
-    return p->finite && p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && p->d.before >= 0 && p->h.before >= 0
-           && p->w.before >= 0 && channel <= MOST_CHANNEL && (channel & -channel) <= least(rows * row, MOST_SPAN)
+    return p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && channel <= MOST_CHANNEL && (channel & -channel) <= least(rows * row, MOST_SPAN)
            && rows * cols <= packed * 3 / 2 + 16;
 }
 
@@ -248,14 +289,19 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                    .t = NAME(place_tiling)(p, scratch + p->scratch_bytes - NAME(tiling_bytes)(p)),
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
+    const int last = p->x_stride[1] == item, here = p->dense && (last || p->x_stride[4] == item);
     const int joined = b.cols == p->w.out && p->w.reach + p->h.reach == 0 && rows_joined(p, b.cols)
-                       && (!p->in_place || p->x_stride[3] == b.cols * item);
+                       && (here ? p->x_stride[3] == b.cols * p->x_stride[4] : !last);
     if (joined) k.cols *= k.rows, k.rows = 1;
     NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
     const int close = p->x_stride[3] <= 2 * p->w.source_len * item; /* between rows is little else, which would be fetched, too */
-    const int in_place = p->in_place || (!joined && k.t.exact && NAME(near)(p, &b));
-    k.col = in_place ? p->w.stride : p->interleaved ? 2 : 1;
-    k.row = in_place ? p->h.stride * p->x_stride[3] / item : k.col * (b.cols + p->w.reach);
+    const int in_place = here || (!joined && k.t.exact && NAME(near)(p, &b));
+    const i64 col = in_place ? p->w.stride * p->x_stride[4] / item : p->interleaved ? 2 : 1;
+    const i64 row = in_place ? p->h.stride * p->x_stride[3] / item : col * (b.cols + p->w.reach);
+    const i64 channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p);
+    k.t.spaced = in_place && last;
+    k.kernel = k.t.spaced ? 2 : col - 1;
+    k.direct = k.t.spaced && p->out_stride[1] == item && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
 
     for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
         h1 = least(h0 + p->held, p->icg);
@@ -267,13 +313,14 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
             k.sums = sums + (p->held < p->icg ? (o - b.o0) * b.rows * b.cols : 0);
             for (i64 c0 = h0; c0 < h1; c0 += p->ic_block) {
                 const i64 channels = least(p->ic_block, h1 - c0);
-                k.s = (steps){.start = k.t.starts, .b_channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p)};
+                k.s = (steps){.start = k.t.starts, .b_channel = channel, .b_row = row, .b_col = col};
                 NAME(fill_steps)(p, &k.s, k.t.starts, &b, channels, in_place, 0);
+                NAME(join_all)(&k.t, &k.s);
                 k.pixels = strip + (c0 - h0) * NAME(plane_pitch)(p);
                 if (in_place)
                     k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 * p->h.stride - p->h.before) * p->x_stride[3]
-                                           + (b.x0 * p->w.stride - p->w.before) * item);
-                k.fetch = in_place && !joined && close && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
+                                           + (b.x0 * p->w.stride - p->w.before) * p->x_stride[4]);
+                k.fetch = in_place && !last && !joined && close && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
                 const T *weights = packed;
                 i64 lanes;
                 if (p->packed)

@@ -120,6 +120,7 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
  * would be too short. Narrow tiles of channels have longer steps: 6->16 5x5 on a Zen 1 59 % of the peak with a start for each
  * channel, 72 with one for all six; tiles of pixels gain nothing, and 8->8 at 16x16 loses 12 %. */
 enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
+enum { MOST_CHAINED = 256 };
 enum { FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13 }; /* see `stays` in pixels.h */
 /* Panels that are multiplied together, from three on that take half an L1 at most, and channels with each of them. */
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14, MOST_BELOW = 16 };
@@ -129,15 +130,18 @@ static i64 steps_of(const fc_conv *p)
     return taps_of(p) * (p->icg <= least(p->few, p->ic_block) ? p->icg : 1);
 }
 
-/* Where a step starts, in weights and in pixels, in elements; and the part of a register tile that it is for. */
+/* Where a step starts, in weights and in pixels, in elements; the part of a register tile that it is for, and how many
+ * channels it goes over. */
 typedef struct {
-    i64 a, b, part;
+    i64 a, b;
+    int part, channels;
 } step_start;
 
 /* What one call of a micro-kernel sums over; distances in elements. */
 typedef struct {
-    i64 taps, channels;
-    i64 a_row, a_channel, b_channel;
+    i64 taps, channels; /* steps, and channels of each; where these are in the lanes see join_steps */
+    i64 products;       /* there: of all steps and channels */
+    i64 a_row, a_channel, b_channel, b_row, b_col;
     const step_start *start;
 } steps;
 

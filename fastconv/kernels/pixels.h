@@ -167,7 +167,7 @@ static int NAME(stays)(const fc_conv *p, const block *b, const char *x)
     const i64 *const step = p->x_stride;
     const int askew = ((intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1]) % VECTOR_BYTES != 0;
     const int far = step[1] > FAR_CHANNELS, few = p->ocg <= (askew && p->icg > MANY_PAGES ? FEW_OUTPUTS / 2 : FEW_OUTPUTS);
-    return p->in_place && (WIDE || few || !(askew || far));
+    return p->dense && step[4] == sizeof(T) && (WIDE || few || !(askew || far));
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */

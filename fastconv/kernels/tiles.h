@@ -34,10 +34,14 @@
 #define ADD_BY_INSTRUCTION ADD_PRODUCT
 #define UNROLLED 1
 #endif
+#define WHOLE_STEP(R, Q, NV, COL) STEP(R, Q, NV, COL, 0, R, 0, Q, ADD_BY_INSTRUCTION, )
 #define WHOLE_STEPS(R, Q, NV, COL)                                                                             \
-    for (i64 k = 0; k < channels; k += UNROLLED)                                                               \
-        _Pragma("GCC unroll 4") for (int u = 0; u < UNROLLED; u++)                                             \
-            STEP(R, Q, NV, COL, 0, R, 0, Q, ADD_BY_INSTRUCTION, )
+    {                                                                                                          \
+        i64 k = channels;                                                                                      \
+        for (; UNROLLED > 1 && k >= UNROLLED; k -= UNROLLED)                                                   \
+            _Pragma("GCC unroll 4") for (int u = 0; u < UNROLLED; u++) WHOLE_STEP(R, Q, NV, COL)               \
+        for (; k > 0; k--) WHOLE_STEP(R, Q, NV, COL)                                                           \
+    }
 
 /* Parts PART.. of rows ROW0 to ROW1; with fewer columns than are left out nothing remains of the loops. */
 #define PARTS_OF_ROWS(R, Q, NV, COL, PART, ROW0, ROW1)                                         \
@@ -54,64 +58,99 @@
     _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
         _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};
 
-#define END_SUMS(R, Q, NV)                                                                                     \
+#define EACH_TILE_SUM(R, Q, NV, WHAT)                                                                          \
     _Pragma("GCC unroll 14") for (int i = 0; i < (R) * (Q); i++)                                               \
-        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) {                                                 \
-            loose_vec *const to = (loose_vec *)(c + i / (Q) * c_row + (i % (Q) * NV + j) * VL);                \
-            if (add)                                                                                           \
-                *to += acc[i][j];                                                                              \
-            else                                                                                               \
-                *to = acc[i][j];                                                                               \
+        _Pragma("GCC unroll 2") for (int j = 0; j < NV; j++) WHAT;
+
+#define SUM_AT(Q, C_COL) (*(loose_vec *)(c + i / (Q) * c_row + i % (Q) * (C_COL) + j * VL))
+
+/* Tiles side by side, whose steps are the same; what becomes of their sums, and what is touched: inputs, `ahead_step` bytes
+ * further a step, and `ahead_tap` a tap; and both ends of `lines` of each row of outputs. */
+#define tile_end NAME(tile_end)
+typedef struct {
+    i64 tiles;
+    i64 c_row, c_col;
+    int add, relu; /* to what is there; what is below 0 becomes 0 */
+    const T *bias; /* added last; or NULL */
+    const char *ahead;
+    i64 ahead_step, ahead_tap;
+    const char *out; /* of the first tile */
+    i64 lines, line_step, line_span, out_row, out_tile; /* in bytes */
+} tile_end;
+
+/* Outputs of a tile of `rows` rows, so that they are there when the sums are. */
+static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
+{
+    for (i64 r = 0; r < rows; r++) {
+        const char *line = e->out + tile * e->out_tile + r * e->out_row;
+        for (i64 i = 0; i < e->lines; i++, line += e->line_step) {
+            __builtin_prefetch(line, 1);
+            __builtin_prefetch(line + e->line_span, 1);
         }
+    }
+}
 
 /* The micro-kernel, R rows of Q pixels by NV vectors of channels:
- *   c[i / Q * c_row + i % Q * NV * VL + j] (+)= sum over steps t, channels k of
+ *   c[i / Q * c_row + i % Q * c_col + j] (+)= sum over steps t, their channels k of
  *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
  * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
- * bits. Touches `ahead`, too: `ahead_step` bytes further a step, and `ahead_tap` a tap. */
-#define TILE_BODY(R, Q, NV, COL)                                                                               \
-    const i64 channels = s->channels, b_channel = s->b_channel;                                                \
-    const int plain = UNROLLED > 1 && ahead_step == 0 && channels % UNROLLED == 0;                             \
-    START_SUMS(R, Q, NV)                                                                                       \
-    for (i64 t = 0; t < s->taps; t++) {                                                                        \
-        const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                                  \
-        if (plain && s->start[t].part == 0) WHOLE_STEPS(R, Q, NV, COL)                                         \
-        else if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                             \
-            PARTS_OF_ROWS(R, Q, NV, COL, 0, 0, R)                                                                      \
+ * bits. COL is 1 or 2, c_col NV * VL; or pixels have channels between them, SPACED: then steps differ in length, there
+ * may be several tiles, and c may be `out` itself. */
+#define TILE_BODY(R, Q, NV, COL, SPACED)                                                                       \
+    const i64 b_channel = s->b_channel, c_row = e->c_row, c_col = (SPACED) ? e->c_col : NV * VL;               \
+    const char *ahead = e->ahead;                                                                              \
+    const i64 ahead_step = e->ahead_step;                                                                      \
+    const int plain = UNROLLED > 1 && ahead_step == 0;                                                         \
+    for (i64 tile = 0; tile < ((SPACED) ? e->tiles : 1); tile++, b += (Q) * (COL), c += (Q) * c_col) {         \
+        if (tile) NAME(touch_outputs)(e, tile, R);                                                             \
+        START_SUMS(R, Q, NV)                                                                                   \
+        for (i64 t = 0; t < s->taps; t++) {                                                                    \
+            const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
+            const i64 channels = (SPACED) ? s->start[t].channels : s->channels;                                \
+            if (plain && s->start[t].part == 0) WHOLE_STEPS(R, Q, NV, COL)                                     \
+            else if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                         \
+                PARTS_OF_ROWS(R, Q, NV, COL, 0, 0, R)                                                          \
+            }                                                                                                  \
+            else switch (s->start[t].part) {                                                                   \
+                PARTS_OF_ROWS(R, Q, NV, COL, UPPER, 0, (R) - 1)                                                \
+                PARTS_OF_ROWS(R, Q, NV, COL, LOWER, 1, R)                                                      \
+            }                                                                                                  \
+            ahead += e->ahead_tap;                                                                             \
         }                                                                                                      \
-        else switch (s->start[t].part) {                                                                       \
-            PARTS_OF_ROWS(R, Q, NV, COL, UPPER, 0, (R) - 1)                                                            \
-            PARTS_OF_ROWS(R, Q, NV, COL, LOWER, 1, R)                                                                  \
-        }                                                                                                      \
-        ahead += ahead_tap;                                                                                    \
-    }                                                                                                          \
-    END_SUMS(R, Q, NV)
-
-#define TILE_OF(R, Q, NV, COL)                                                                                 \
-    static void NAME(tile_##R##x##Q##x##NV##s##COL)(const T *a, const T *b, i64 b_row, const steps *s, T *c, i64 c_row, \
-                                                    int add, const char *ahead, i64 ahead_step, i64 ahead_tap) \
-    {                                                                                                          \
-        (void)b_row, (void)c_row;                                                                              \
-        TILE_BODY(R, Q, NV, COL)                                                                               \
+        if (e->add) EACH_TILE_SUM(R, Q, NV, acc[i][j] += SUM_AT(Q, c_col))                                     \
+        if ((SPACED) && e->bias) EACH_TILE_SUM(R, Q, NV, acc[i][j] += *(const loose_vec *)(e->bias + j * VL))  \
+        if ((SPACED) && e->relu) EACH_TILE_SUM(R, Q, NV, acc[i][j] = RECTIFIED(acc[i][j]))                     \
+        EACH_TILE_SUM(R, Q, NV, SUM_AT(Q, c_col) = acc[i][j])                                                  \
     }
-#define TILE(R, Q) TILE_OF(R, Q, 1, 1) TILE_OF(R, Q, 2, 1) TILE_OF(R, Q, 1, 2) TILE_OF(R, Q, 2, 2)
+
+#define TILE_OF(R, Q, NV, APART, COL, SPACED)                                                                  \
+    static void NAME(tile_##R##x##Q##x##NV##s##APART)(const T *a, const T *b, const steps *s, T *c, const tile_end *e) \
+    {                                                                                                          \
+        const i64 b_row = s->b_row, b_col = s->b_col;                                                          \
+        (void)b_row, (void)b_col;                                                                              \
+        TILE_BODY(R, Q, NV, COL, SPACED)                                                                       \
+    }
+#define TILE_BY(R, Q, APART, COL, SPACED) TILE_OF(R, Q, 1, APART, COL, SPACED) TILE_OF(R, Q, 2, APART, COL, SPACED)
+#define TILE(R, Q) TILE_BY(R, Q, 1, 1, 0) TILE_BY(R, Q, 2, 2, 0) TILE_BY(R, Q, n, b_col, 1)
 TILES(TILE)
 #undef TILE
+#undef TILE_BY
 #undef TILE_OF
 
 /* The same for Winograd's products, whose b holds a vector of channels of each tile. */
 #define PRODUCT_TILE_OF(R, Q, NV)                                                                              \
-    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, i64 b_row, const steps *s, T *c, i64 c_row, int add, \
-                                              const char *ahead, i64 ahead_step, i64 ahead_tap)                \
+    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, const steps *s, T *c, const tile_end *e) \
     {                                                                                                          \
-        const i64 channels = s->channels, b_channel = s->b_channel;                                            \
-        (void)b_row, (void)c_row, (void)ahead_tap;                                                                          \
+        const i64 channels = s->channels, b_channel = s->b_channel, b_row = 0, c_row = 0;                      \
+        const char *ahead = e->ahead;                                                                          \
+        const i64 ahead_step = e->ahead_step;                                                                  \
         START_SUMS(R, Q, NV)                                                                                   \
         for (i64 t = 0; t < s->taps; t++) {                                                                    \
             const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
             STEPS(R, Q, NV, VL, 0, R, 0, Q)                                                                    \
         }                                                                                                      \
-        END_SUMS(R, Q, NV)                                                                                     \
+        if (e->add) EACH_TILE_SUM(R, Q, NV, acc[i][j] += SUM_AT(Q, NV * VL))                                   \
+        EACH_TILE_SUM(R, Q, NV, SUM_AT(Q, NV * VL) = acc[i][j])                                                \
     }
 #define PRODUCT_TILE(R, Q) PRODUCT_TILE_OF(R, Q, 1) PRODUCT_TILE_OF(R, Q, 2)
 ROW_TILES(PRODUCT_TILE)
@@ -119,13 +158,14 @@ ROW_TILES(PRODUCT_TILE)
 #undef PRODUCT_TILE_OF
 
 #define tile_fn NAME(tile_fn)
-typedef void (*tile_fn)(const T *, const T *, i64, const steps *, T *, i64, int, const char *, i64, i64);
+typedef void (*tile_fn)(const T *, const T *, const steps *, T *, const tile_end *);
 
-/* tiles[elements between pixels of a row - 1][vectors - 1][rows][pixels of a row] */
-static const tile_fn NAME(tiles)[2][2][3][MOST_PIXELS + 1] = {
+/* tiles[elements between pixels of a row: 1, 2, or any][vectors - 1][rows][pixels of a row] */
+static const tile_fn NAME(tiles)[3][2][3][MOST_PIXELS + 1] = {
 #define ENTRY(R, Q) \
     [0][0][R][Q] = NAME(tile_##R##x##Q##x1s1), [0][1][R][Q] = NAME(tile_##R##x##Q##x2s1), \
-    [1][0][R][Q] = NAME(tile_##R##x##Q##x1s2), [1][1][R][Q] = NAME(tile_##R##x##Q##x2s2),
+    [1][0][R][Q] = NAME(tile_##R##x##Q##x1s2), [1][1][R][Q] = NAME(tile_##R##x##Q##x2s2), \
+    [2][0][R][Q] = NAME(tile_##R##x##Q##x1sn), [2][1][R][Q] = NAME(tile_##R##x##Q##x2sn),
     TILES(ENTRY)
 #undef ENTRY
 };
@@ -154,7 +194,9 @@ typedef struct {
     i64 *ends, count;           /* the column behind each tile */
     int rows_paired;            /* there are two rows for tiles of two */
     int exact;                  /* no padding is multiplied */
-    step_start *starts, *some;  /* of all steps, and of those of a tile at the edge: one that is not kept, then those that are */
+    int spaced;                 /* pixels have channels between them */
+    step_start *starts, *whole; /* of all steps; the same joined, see join_steps */
+    step_start *some;           /* of those of a tile at the edge: one that is not kept, then those that are */
     steps last, *known;         /* of the same tiles, where start is not NULL; known for so many `channels` */
     i64 kept, channels;
 } tiling;
@@ -169,7 +211,7 @@ static i64 NAME(tiles_kept)(const fc_conv *p)
 static i64 NAME(tiling_bytes)(const fc_conv *p)
 {
     const i64 ends = p->cols + p->rows * p->cols / MOST_PIXELS + 1, kept = NAME(tiles_kept)(p);
-    return (2 + kept) * steps_of(p) * (i64)sizeof(step_start) + kept * (i64)sizeof(steps)
+    return (3 + kept) * steps_of(p) * (i64)sizeof(step_start) + kept * (i64)sizeof(steps)
            + (p->h.taps + p->w.taps) * (i64)sizeof(reached) + ends * (i64)sizeof(i64);
 }
 
@@ -177,10 +219,10 @@ static i64 NAME(tiling_bytes)(const fc_conv *p)
 static tiling NAME(place_tiling)(const fc_conv *p, char *scratch)
 {
     const i64 kept = NAME(tiles_kept)(p);
-    step_start *const starts = (step_start *)scratch, *const some = starts + steps_of(p);
+    step_start *const starts = (step_start *)scratch, *const whole = starts + steps_of(p), *const some = whole + steps_of(p);
     steps *const known = (steps *)(some + (1 + kept) * steps_of(p));
     reached *const rows = (reached *)(known + kept), *const cols = rows + p->h.taps;
-    return (tiling){.p = p, .rows = rows, .cols = cols, .ends = (i64 *)(cols + p->w.taps), .starts = starts, .some = some,
+    return (tiling){.p = p, .rows = rows, .cols = cols, .ends = (i64 *)(cols + p->w.taps), .starts = starts, .whole = whole, .some = some,
                     .known = known, .kept = kept};
 }
 
@@ -268,6 +310,29 @@ static void NAME(cut_task)(tiling *t, const block *b, i64 rows, i64 cols, int jo
     if (how != last) NAME(cut_row)(t, cols, how);
 }
 
+/* Steps whose weights and pixels follow each other become one: a row of taps of an x whose channels do. Returns their number. */
+static i64 NAME(join_steps)(step_start *s, i64 count, i64 b_channel)
+{
+    i64 n = 0;
+    for (i64 i = 0; i < count; i++) {
+        step_start *const last = s + n - 1;
+        if (n && s[i].part == last->part && s[i].a == last->a + last->channels && s[i].b == last->b + last->channels * b_channel)
+            last->channels += s[i].channels;
+        else
+            s[n++] = s[i];
+    }
+    return n;
+}
+
+/* The steps of all taps, joined. */
+static void NAME(join_all)(tiling *t, steps *s)
+{
+    memcpy(t->whole, t->starts, s->taps * sizeof(step_start));
+    s->products = s->taps * s->channels;
+    s->start = t->whole;
+    if (t->spaced) s->taps = NAME(join_steps)(t->whole, s->taps, s->b_channel);
+}
+
 /* The steps of a tile of `high` rows of q pixels, tile i of its row; `all`: those of a tile that all taps reach. */
 static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, i64 x, i64 high, i64 q)
 {
@@ -293,11 +358,12 @@ static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, 
                 i64 part;
                 int exact;
                 if (none || !NAME(columns_left)(t->cols[j], x, q, &part, &exact)) continue;
-                for (i64 c = 0; c < each; c++) *to++ = (step_start){from[c].a, from[c].b, row_part + part};
+                for (i64 c = 0; c < each; c++) *to++ = (step_start){from[c].a, from[c].b, (int)(row_part + part), from[c].channels};
             }
         }
     *found = *all;
     found->start = some;
-    found->taps = to - some;
+    found->products = (to - some) * all->channels;
+    found->taps = t->spaced ? NAME(join_steps)(some, to - some, all->b_channel) : to - some;
     return found;
 }

@@ -234,7 +234,7 @@ static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *we
     const fc_conv *const p = k->p;
     const i64 lanes = nv * VL, groups = (k->tiles + MOST_PIXELS - 1) / MOST_PIXELS, most = p->ic_block / VL;
     step_start starts[64 / (VECTOR_BYTES / T_BYTES)];
-    for (i64 t = 0; t < most; t++) starts[t] = (step_start){t * VL, t * k->tiles * VL, 0};
+    for (i64 t = 0; t < most; t++) starts[t] = (step_start){t * VL, t * k->tiles * VL, 0, VL};
     for (i64 e = 0; e < square; e++, weights += k->blocks * VL * lanes) {
         const char *next = (const char *)(weights + k->blocks * VL * lanes);
         const char *const end = e + 1 < square ? next + k->blocks * VL * lanes * (i64)sizeof(T) : next;
@@ -242,10 +242,10 @@ static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *we
             const i64 t = k->tiles * i / groups, q = k->tiles * (i + 1) / groups - t;
             for (i64 c = 0; c < k->blocks; c += most) {
                 const steps s = {.taps = least(most, k->blocks - c), .channels = VL, .b_channel = 1, .start = starts};
-                const i64 ahead = next < end;
-                NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + e * k->step + (c * k->tiles + t) * VL, 0,
-                                               &s, k->sums + (e * k->pitch + t) * lanes, 0, c > 0, ahead ? next : (const char *)weights,
-                                               ahead * 64, 0);
+                const int ahead = next < end;
+                const tile_end way = {.add = c > 0, .ahead = ahead ? next : (const char *)weights, .ahead_step = ahead * 64};
+                NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + e * k->step + (c * k->tiles + t) * VL, &s,
+                                               k->sums + (e * k->pitch + t) * lanes, &way);
                 next += s.taps * VL * 64;
             }
         }
