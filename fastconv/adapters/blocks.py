@@ -110,7 +110,7 @@ def choose_lanes(
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
     In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, and what storing
-    the results takes. ``most`` pixels of a register tile.
+    the results takes, and turning pixels whose channels follow each other, which only channels in the lanes read as they are. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     block = channel_block(low.taps)
@@ -118,11 +118,12 @@ def choose_lanes(
     weights = min(low.icg, block) * low.taps * blocks.lanes
     if blocks.unit < vector or least * item > strip_bytes() or borrow * weights * item > strip_bytes():
         return "pixels"
-    width = cols if low.dense else cols + low.w.reach
+    width = cols + low.w.reach
     runs = min(rows * -(-cols // vector), -(-((rows - 1) * width + cols) // vector))
     products = runs * -(-ocg // blocks.rows) * blocks.rows
     speed = tuning.ROWS[blocks.rows] * (tuning.STRIDED_ROWS if borrow else 1)
     pixels = products * (terms / speed + (tuning.STORE_STRIDED * vector if channels_last else tuning.STORE_VECTOR))
+    pixels += tuning.PACK_LAST * rows * cols * low.h.stride * low.w.stride * low.icg * channels_last
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     pairs, single = divmod(vectors, 2)

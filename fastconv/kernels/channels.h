@@ -165,6 +165,7 @@ typedef struct {
     const char *next;      /* the weights of the next block: so many bytes of them are wanted, and touched already */
     i64 wanted, touched;
     const char *line, *end; /* of x that is read where it lies, channel 0, in the rows after the next: what is to be touched */
+    i64 ends; /* from the first output of a tile to those at the end of the lines in which it lies, in bytes */
     tile_end e;
 } channel_block;
 
@@ -191,7 +192,7 @@ static void NAME(multiply_row)(tile_work *k, channel_block *v, i64 i, i64 end, i
         } else
             while (k->t.spaced && s == &k->s && i + e->tiles < end && NAME(tile_steps)(&k->t, s, i + e->tiles, y, x + e->tiles * q, high, q) == s)
                 e->tiles++;
-        e->out = k->out + v->o * step[1] + y * step[3] + x * step[4];
+        e->out = k->out + v->o * step[1] + y * step[3] + x * step[4] + v->ends;
         NAME(touch_outputs)(e, 0, high);
         NAME(tiles)[k->kernel][v->nv - 1][high][q](v->weights, k->pixels + y * k->s.b_row + x * k->s.b_col, s, c, e);
         i += e->tiles;
@@ -246,9 +247,9 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
                 for (same = i + 1; k->t.spaced && k->s.products <= MOST_CHAINED && same < tile && k->t.ends[same] - k->t.ends[same - 1] == q;) same++;
                 v.e.out_tile = q * step[4];
                 if (v.direct)
-                    v.e.lines = q, v.e.line_step = step[4], v.e.line_span = lanes * (i64)sizeof(T) - 1;
+                    v.e.lines = q, v.e.line_step = step[4], v.ends = lanes * (i64)sizeof(T) - 1;
                 else if (last && step[4] == sizeof(T))
-                    v.e.lines = least(lanes, p->ocg - o), v.e.line_step = step[1], v.e.line_span = (q - 1) * step[4];
+                    v.e.lines = least(lanes, p->ocg - o), v.e.line_step = step[1], v.ends = (q - 1) * step[4];
                 for (i64 y = y0; y < y1; y += high) {
                     T *const to = v.direct ? (T *)(k->out + o * step[1] + y * step[3] + x * step[4])
                                            : sums + ((y - y0) * width + x - from) * lanes;
@@ -266,8 +267,9 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
  * which read a line every few cycles, over sets of L1, too, and channels share pages. Or channels follow each other. */
 static int NAME(near)(const fc_conv *p, const block *b)
 {
-    if (!p->finite || p->d.before < 0 || p->h.before < 0 || p->w.before < 0) return 0;
+    if (!p->dense && (!p->finite || p->d.before < 0 || p->h.before < 0 || p->w.before < 0)) return 0;
     if (p->x_stride[1] == sizeof(T)) return 1;
+    if (p->dense && WIDE) return p->x_stride[4] == sizeof(T);
     const i64 channel = p->x_stride[1], row = p->x_stride[3];
     const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
     const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
@@ -289,7 +291,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                    .t = NAME(place_tiling)(p, scratch + p->scratch_bytes - NAME(tiling_bytes)(p)),
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
-    const int last = p->x_stride[1] == item, here = p->dense && (last || p->x_stride[4] == item);
+    const int last = p->x_stride[1] == item, here = p->dense && NAME(near)(p, &b);
     const int joined = b.cols == p->w.out && p->w.reach + p->h.reach == 0 && rows_joined(p, b.cols)
                        && (here ? p->x_stride[3] == b.cols * p->x_stride[4] : !last);
     if (joined) k.cols *= k.rows, k.rows = 1;

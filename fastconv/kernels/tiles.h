@@ -35,12 +35,12 @@
 #define UNROLLED 1
 #endif
 #define WHOLE_STEP(R, Q, NV, COL) STEP(R, Q, NV, COL, 0, R, 0, Q, ADD_BY_INSTRUCTION, )
-#define WHOLE_STEPS(R, Q, NV, COL)                                                                             \
+#define WHOLE_STEPS(R, Q, NV, COL, REST)                                                                       \
     {                                                                                                          \
-        i64 k = channels;                                                                                      \
-        for (; UNROLLED > 1 && k >= UNROLLED; k -= UNROLLED)                                                   \
+        const i64 rest = (REST) ? channels % UNROLLED : 0;                                                     \
+        for (i64 k = 0; k < channels - rest; k += UNROLLED)                                                    \
             _Pragma("GCC unroll 4") for (int u = 0; u < UNROLLED; u++) WHOLE_STEP(R, Q, NV, COL)               \
-        for (; k > 0; k--) WHOLE_STEP(R, Q, NV, COL)                                                           \
+        for (i64 k = 0; k < rest; k++) WHOLE_STEP(R, Q, NV, COL)                                               \
     }
 
 /* Parts PART.. of rows ROW0 to ROW1; with fewer columns than are left out nothing remains of the loops. */
@@ -65,7 +65,7 @@
 #define SUM_AT(Q, C_COL) (*(loose_vec *)(c + i / (Q) * c_row + i % (Q) * (C_COL) + j * VL))
 
 /* Tiles side by side, whose steps are the same; what becomes of their sums, and what is touched: inputs, `ahead_step` bytes
- * further a step, and `ahead_tap` a tap; and both ends of `lines` of each row of outputs. */
+ * further a step, and `ahead_tap` a tap; and, of each row of outputs, `lines` from `out` on, in which they end. */
 #define tile_end NAME(tile_end)
 typedef struct {
     i64 tiles;
@@ -75,19 +75,15 @@ typedef struct {
     const char *ahead;
     i64 ahead_step, ahead_tap;
     const char *out; /* of the first tile */
-    i64 lines, line_step, line_span, out_row, out_tile; /* in bytes */
+    i64 lines, line_step, out_row, out_tile; /* in bytes */
 } tile_end;
 
-/* Outputs of a tile of `rows` rows, so that they are there when the sums are. */
+/* Outputs of a tile of `rows` rows, so that they are there when the sums are. (Where they begin, the tile before ends.) */
 static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
 {
-    for (i64 r = 0; r < rows; r++) {
-        const char *line = e->out + tile * e->out_tile + r * e->out_row;
-        for (i64 i = 0; i < e->lines; i++, line += e->line_step) {
-            __builtin_prefetch(line, 1);
-            __builtin_prefetch(line + e->line_span, 1);
-        }
-    }
+    const char *row = e->out + tile * e->out_tile;
+    for (; rows; rows--, row += e->out_row)
+        for (i64 i = 0; i < e->lines; i++) __builtin_prefetch(row + i * e->line_step, 1);
 }
 
 /* The micro-kernel, R rows of Q pixels by NV vectors of channels:
@@ -100,14 +96,14 @@ static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
     const i64 b_channel = s->b_channel, c_row = e->c_row, c_col = (SPACED) ? e->c_col : NV * VL;               \
     const char *ahead = e->ahead;                                                                              \
     const i64 ahead_step = e->ahead_step;                                                                      \
-    const int plain = UNROLLED > 1 && ahead_step == 0;                                                         \
+    const int plain = UNROLLED > 1 && ahead_step == 0 && ((SPACED) || s->channels % UNROLLED == 0);            \
     for (i64 tile = 0; tile < ((SPACED) ? e->tiles : 1); tile++, b += (Q) * (COL), c += (Q) * c_col) {         \
         if (tile) NAME(touch_outputs)(e, tile, R);                                                             \
         START_SUMS(R, Q, NV)                                                                                   \
         for (i64 t = 0; t < s->taps; t++) {                                                                    \
             const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
             const i64 channels = (SPACED) ? s->start[t].channels : s->channels;                                \
-            if (plain && s->start[t].part == 0) WHOLE_STEPS(R, Q, NV, COL)                                     \
+            if (plain && s->start[t].part == 0) WHOLE_STEPS(R, Q, NV, COL, SPACED)                             \
             else if ((R) == 1 || s->start[t].part < UPPER) switch (s->start[t].part) {                         \
                 PARTS_OF_ROWS(R, Q, NV, COL, 0, 0, R)                                                          \
             }                                                                                                  \
@@ -139,17 +135,16 @@ TILES(TILE)
 
 /* The same for Winograd's products, whose b holds a vector of channels of each tile. */
 #define PRODUCT_TILE_OF(R, Q, NV)                                                                              \
-    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, const steps *s, T *c, const tile_end *e) \
+    static void NAME(product_tile_##Q##x##NV)(const T *a, const T *b, const steps *s, T *c, int add, const char *ahead, \
+                                              i64 ahead_step)                                                  \
     {                                                                                                          \
         const i64 channels = s->channels, b_channel = s->b_channel, b_row = 0, c_row = 0;                      \
-        const char *ahead = e->ahead;                                                                          \
-        const i64 ahead_step = e->ahead_step;                                                                  \
         START_SUMS(R, Q, NV)                                                                                   \
         for (i64 t = 0; t < s->taps; t++) {                                                                    \
             const T *bp = b + s->start[t].b, *ap = a + s->start[t].a * (NV * VL);                              \
             STEPS(R, Q, NV, VL, 0, R, 0, Q)                                                                    \
         }                                                                                                      \
-        if (e->add) EACH_TILE_SUM(R, Q, NV, acc[i][j] += SUM_AT(Q, NV * VL))                                   \
+        if (add) EACH_TILE_SUM(R, Q, NV, acc[i][j] += SUM_AT(Q, NV * VL))                                      \
         EACH_TILE_SUM(R, Q, NV, SUM_AT(Q, NV * VL) = acc[i][j])                                                \
     }
 #define PRODUCT_TILE(R, Q) PRODUCT_TILE_OF(R, Q, 1) PRODUCT_TILE_OF(R, Q, 2)
@@ -158,7 +153,9 @@ ROW_TILES(PRODUCT_TILE)
 #undef PRODUCT_TILE_OF
 
 #define tile_fn NAME(tile_fn)
+#define product_tile_fn NAME(product_tile_fn)
 typedef void (*tile_fn)(const T *, const T *, const steps *, T *, const tile_end *);
+typedef void (*product_tile_fn)(const T *, const T *, const steps *, T *, int, const char *, i64);
 
 /* tiles[elements between pixels of a row: 1, 2, or any][vectors - 1][rows][pixels of a row] */
 static const tile_fn NAME(tiles)[3][2][3][MOST_PIXELS + 1] = {
@@ -171,7 +168,7 @@ static const tile_fn NAME(tiles)[3][2][3][MOST_PIXELS + 1] = {
 };
 
 /* product_tiles[vectors - 1][tiles] */
-static const tile_fn NAME(product_tiles)[2][MOST_PIXELS + 1] = {
+static const product_tile_fn NAME(product_tiles)[2][MOST_PIXELS + 1] = {
 #define ENTRY(R, Q) [0][Q] = NAME(product_tile_##Q##x1), [1][Q] = NAME(product_tile_##Q##x2),
     ROW_TILES(ENTRY)
 #undef ENTRY
@@ -333,6 +330,14 @@ static void NAME(join_all)(tiling *t, steps *s)
     if (t->spaced) s->taps = NAME(join_steps)(t->whole, s->taps, s->b_channel);
 }
 
+/* Where the steps of tile i of row y are kept. Rows that all taps reach share theirs; the ends of a row come first. */
+static i64 NAME(place_of)(const tiling *t, i64 i, i64 y, i64 high)
+{
+    const reached rows = t->all_rows;
+    const i64 row = y < rows.first ? 1 + y : y + high > rows.end ? 2 + rows.first + y - rows.end : 0;
+    return row * t->count + (2 * i < t->count ? 2 * i : 2 * (t->count - 1 - i) + 1);
+}
+
 /* The steps of a tile of `high` rows of q pixels, tile i of its row; `all`: those of a tile that all taps reach. */
 static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, i64 x, i64 high, i64 q)
 {
@@ -342,7 +347,7 @@ static const steps *NAME(tile_steps)(tiling *t, const steps *all, i64 i, i64 y, 
     if (t->channels != all->channels)
         for (i64 k = 0; k < t->kept; k++) t->known[k].start = NULL;
     t->channels = all->channels;
-    const i64 number = y * t->count + i, place = number < t->kept ? 1 + number : 0;
+    const i64 number = NAME(place_of)(t, i, y, high), place = number < t->kept ? 1 + number : 0;
     steps *const found = place ? t->known + number : &t->last;
     if (place && found->start) return found;
     const i64 each = steps_of(p) / taps_of(p);

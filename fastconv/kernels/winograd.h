@@ -242,10 +242,10 @@ static void NAME(multiply_tiles)(const winograd_work *k, i64 square, const T *we
             const i64 t = k->tiles * i / groups, q = k->tiles * (i + 1) / groups - t;
             for (i64 c = 0; c < k->blocks; c += most) {
                 const steps s = {.taps = least(most, k->blocks - c), .channels = VL, .b_channel = 1, .start = starts};
-                const int ahead = next < end;
-                const tile_end way = {.add = c > 0, .ahead = ahead ? next : (const char *)weights, .ahead_step = ahead * 64};
+                const i64 ahead = next < end;
                 NAME(product_tiles)[nv - 1][q](weights + c * VL * lanes, k->transformed + e * k->step + (c * k->tiles + t) * VL, &s,
-                                               k->sums + (e * k->pitch + t) * lanes, &way);
+                                               k->sums + (e * k->pitch + t) * lanes, c > 0, ahead ? next : (const char *)weights,
+                                               ahead * 64);
                 next += s.taps * VL * 64;
             }
         }
