@@ -55,6 +55,10 @@ DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
 place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent of the peak: 1->32 3x3 at 28x28 32 to 51,
 1->6 5x5 33 to 60); tasks for a thread, each of as many groups as that leaves. Not swept."""
 
+PACK_OUTPUTS, PACK_BYTES = 16, 2**20
+"""Outputs of one channel of a batch from which on a single call packs its weights rather than read them as they are;
+bytes of packed weights at a time, for each thread."""
+
 WINDOW_MOST = {6: (31, 64 * 64)}
 """By the pixels of a register tile: output channels of one input channel beyond which, from so many pixels on, pixels
 in the lanes are faster than windows read in place, which load a column for every output channel. zen1-2, one thread,

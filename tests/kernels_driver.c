@@ -22,13 +22,11 @@ static i64 number(void)
     return value;
 }
 
-/* Five sizes, then the elements in C order; no element at all: NULL. */
-static char *array(i64 item, i64 stride[5], i64 *bytes)
+/* Five strides, then how many bytes, then these; none: NULL. */
+static char *array(i64 stride[5], i64 *bytes)
 {
-    i64 shape[5];
-    for (int i = 0; i < 5; i++) shape[i] = number();
-    *bytes = item;
-    for (int i = 4; i >= 0; i--) stride[i] = *bytes, *bytes *= shape[i];
+    for (int i = 0; i < 5; i++) stride[i] = number();
+    *bytes = number();
     return *bytes ? read_bytes(*bytes) : NULL;
 }
 
@@ -57,11 +55,10 @@ int main(int argc, char **argv)
 
     const i64 item = number(), threads = number(), kind = item == 8;
     fc_conv p = {.n = number()};
-    i64 borrowed, dense, kind_of_lanes;
+    i64 room, dense, kind_of_lanes;
     i64 *const fields[] = {&p.g,         &p.icg,    &p.ocg,    &p.rows, &p.cols,  &p.oc_step, &p.g_step, &p.n_step, &p.ic_block, &p.held, &p.mr, &p.lanes,
-                           &p.lane_unit, &borrowed, &dense, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
+                           &p.lane_unit, &room, &dense, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
-    p.borrowed = (int)borrowed;
     p.dense = (int)dense;
     p.finite = (int)number();
     p.activation = (int)number();
@@ -70,23 +67,23 @@ int main(int argc, char **argv)
     p.h = axis();
     p.w = axis();
     i64 bytes, out_bytes, unused[5];
-    p.x = array(item, p.x_stride, &bytes);
-    p.out = array(item, p.out_stride, &out_bytes);
-    p.residual = array(item, p.residual_stride, &bytes);
-    p.bias = array(item, unused, &bytes);
-    p.packed = array(item, unused, &bytes);
-    p.weights = array(item, p.weight_stride, &bytes);
+    p.x = array(p.x_stride, &bytes);
+    p.out = array(p.out_stride, &out_bytes);
+    p.residual = array(p.residual_stride, &bytes);
+    p.bias = array(unused, &bytes);
+    p.packed = array(unused, &bytes);
+    p.weights = array(p.weight_stride, &bytes);
     for (int i = 0; i < 2; i++) {
         fc_transform *const t = i ? &p.tw : &p.th;
-        t->bt = array(item, unused, &bytes);
-        t->at = array(item, unused, &bytes);
+        t->bt = array(unused, &bytes);
+        t->at = array(unused, &bytes);
     }
     const int algorithm = p.tw.m ? FC_WINOGRAD : (int)kind_of_lanes;
     p.few = isa->few[algorithm];
     p.interleaved = fc_interleaves(&p, algorithm);
     p.scratch_bytes = isa->scratch[algorithm][kind](&p);
-    p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes));
-    fc_parallel_for(isa->task[algorithm][kind], &p, fc_shifted_tasks(&p), (int)threads);
+    p.scratch = aligned_alloc(64, (size_t)(threads * p.scratch_bytes + room));
+    fc_convolve(&p, isa, algorithm, kind, p.scratch + threads * p.scratch_bytes, p.packed ? 0 : room, (int)threads);
     fwrite(p.out, 1, (size_t)out_bytes, stdout);
     fputs(p.ran ? p.ran : "nothing", stdout);
     return 0;

@@ -61,6 +61,7 @@ class EmulatedLayer:
 
     command: list[str] = []
     scratch_bytes = 64
+    room = 0
     ran: list[str] = []
 
     def __init__(
@@ -74,14 +75,14 @@ class EmulatedLayer:
         held,
         kind,
         blocks,
-        borrowed,
+        room,
         dense,
         activation,
         parameter,
         winograd=None,
     ):
         self.itemsize, self.sizes, self.axes, self.tile = itemsize, sizes, axes, tile
-        self.numbers = (ic_block, held, *blocks, borrowed, dense, _compiled.KINDS.index(kind))
+        self.numbers = (ic_block, held, *blocks, room, dense, _compiled.KINDS.index(kind))
         self.epilogue = _compiled.ACTIVATIONS.index(activation), parameter
         self.winograd = winograd or ((0, 0, 0, None, None),) * 2
 
@@ -98,12 +99,24 @@ class EmulatedLayer:
             parts.append(np.int64(phases.size).tobytes() + phases.tobytes() + np.int64(tap_phase.size).tobytes())
             parts.append(tap_phase.tobytes() + tap_offset.tobytes())
         for array in (x, out, residual, bias, packed, weights, *matrices):
-            flat = np.empty(0, x.dtype) if array is None else np.ascontiguousarray(array)
-            shape = flat.shape if flat.ndim == 5 else (1, 1, 1, 1, flat.size)
-            parts.append(np.array(shape, np.int64).tobytes() + flat.tobytes())
+            flat, strides = plain(array)
+            parts.append(np.array([*strides, flat.nbytes], np.int64).tobytes() + flat.tobytes())
         done = subprocess.run(self.command, input=b"".join(parts), capture_output=True, check=True, timeout=120)
-        out[...] = np.frombuffer(done.stdout[: out.nbytes], out.dtype).reshape(out.shape)
+        flat, strides = plain(out)
+        result = np.frombuffer(done.stdout[: out.nbytes], out.dtype)
+        out[...] = np.lib.stride_tricks.as_strided(result, out.shape, strides, writeable=False)
         self.ran.append(done.stdout[out.nbytes :].decode())
+
+
+def plain(array):
+    """An array's elements in one piece, channels last if they are, and the strides of its axes there."""
+    if array is None:
+        return np.empty(0), (0,) * 5
+    if array.ndim == 5 and array.strides[1] == array.itemsize < array.strides[4]:
+        last = np.ascontiguousarray(np.moveaxis(array, 1, -1))
+        return last, np.moveaxis(last, -1, 1).strides
+    flat = np.ascontiguousarray(array)
+    return flat, flat.strides if flat.ndim == 5 else (0,) * 5
 
 
 def on_x86(isa: str) -> None:

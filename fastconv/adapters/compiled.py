@@ -28,12 +28,12 @@ class Weights:
 
 def make_layer(
     low: Lowered, dtype: str, epilogue: Epilogue, isa: str, tile: Tile, ic_block: int, held: int, kind: str,
-    blocks: Blocks, borrowed: bool, winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
+    blocks: Blocks, room: int = 0, winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
 ) -> _compiled.Layer:  # fmt: skip
-    """A layer in C: geometry, tasks and blocks; no weights."""
+    """A layer in C: geometry, tasks and blocks; no weights. ``room``: bytes for what a call packs of plain ones."""
     return _compiled.Layer(
         isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), borrowed, low.dense,
+        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), room, low.dense,
         epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
 

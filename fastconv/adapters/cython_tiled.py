@@ -40,7 +40,7 @@ def workspace_bytes(problem: Problem, threads: int) -> int:
     """The larger of what a plan and what a single call takes."""
     threads = workers(problem.spec, threads)
     layers = (_layer(problem.spec, problem.epilogue, _compiled.isa(), threads, borrow) for borrow in (False, True))
-    return threads * max(int(layer.scratch_bytes) for layer in layers)
+    return max(threads * int(layer.scratch_bytes) + int(layer.room) for layer in layers)
 
 
 def error_bound(problem: Problem) -> float:
@@ -88,8 +88,10 @@ def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compil
 def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: bool) -> _compiled.Layer:
     low, block = lower(spec), channel_block(spec.taps)
     item = np.dtype(spec.dtype).itemsize
-    blocks = _blocks(low.ocg, isa, item, borrow)
-    kind = _lanes(low, blocks, isa, item, spec.channels_last, borrow)
+    plain = borrow and low.n * low.d.out * low.h.out * low.w.out < tuning.PACK_OUTPUTS
+    blocks = _blocks(low.ocg, isa, item, plain)
+    kind = _lanes(low, blocks, isa, item, spec.channels_last, plain)
+    room = _room(low, blocks, item, threads) if borrow and not plain and kind != "depthwise" else 0
     held = min(low.icg, block)
     pixels = strip_bytes() // (item * max(held, 1))
     if kind == "depthwise":
@@ -103,7 +105,14 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     else:
         held = held_channels(low, _compiled.tile_pixels(isa), item, block)
         tile = choose_tile(low, strip_bytes() // (item * max(held, 1)), threads, blocks.lanes, bands=True)
-    return make_layer(low, spec.dtype, epilogue, isa, tile, block, held, kind, blocks, borrow)
+    return make_layer(low, spec.dtype, epilogue, isa, tile, block, held, kind, blocks, room)
+
+
+def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> int:
+    """Bytes for the weights that a single call packs at a time: one block of output channels at least, at most all."""
+    channel = low.icg * low.taps * item
+    most = max(threads * tuning.PACK_BYTES, blocks.lanes * channel)
+    return min(low.g * sum(blocks.widths(low.ocg)) * channel, most)
 
 
 def _blocks(ocg: int, isa: str, item: int, borrow: bool) -> Blocks:
@@ -119,11 +128,13 @@ def _windows(low: Lowered, isa: str) -> bool:
     return square and dense and _compiled.has_windows(isa, h.taps, h.stride)
 
 
-def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool, borrow: bool) -> str:
-    """'depthwise' for single channels; else 'pixels' or 'channels', see `choose_lanes`."""
+def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool, plain: bool) -> str:
+    """'depthwise' for single channels; else 'pixels' or, unless weights are ``plain``, 'channels', see `choose_lanes`."""
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     outputs, pixels = tuning.WINDOW_MOST.get(most, (low.ocg, 0))
     many = low.ocg > outputs and low.h.out * low.w.out >= pixels
     if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not (channels_last or many) and _windows(low, isa)):
         return "depthwise"
-    return choose_lanes(low, blocks, vector, most, item, channels_last, borrow)
+    if plain:
+        return "pixels"
+    return choose_lanes(low, blocks, vector, most, item, channels_last, borrow=False)

@@ -150,8 +150,8 @@ def _layer(problem: Problem, isa: str, threads: int, phase: tuple[int, ...]) -> 
     # Bytes of a tile: transformed, and the products of one block of output channels.
     each = item * elements(spec, problem.algorithm) * (low.icg + blocks.lanes)
     task = _choose_tile(low, max(tuning.WINOGRAD_BYTES // each, tuning.WINOGRAD_TILES), threads, blocks.lanes)
-    return make_layer(low, spec.dtype, problem.epilogue, isa, task, tuning.CHANNEL_BLOCK, 0, "channels", blocks, False,
-                      tuple(transforms))  # fmt: skip
+    return make_layer(low, spec.dtype, problem.epilogue, isa, task, tuning.CHANNEL_BLOCK, 0, "channels", blocks,
+                      winograd=tuple(transforms))  # fmt: skip
 
 
 def _choose_tile(low: Lowered, most: int, threads: int, unit: int) -> Tile:

@@ -23,6 +23,7 @@ def fma_peak(threads: int = 1, milliseconds: float = 10.0, itemsize: int = 4) ->
 class Layer:
     kernel_name: str
     scratch_bytes: int
+    room: int
     def __init__(
         self,
         isa: str,
@@ -34,7 +35,7 @@ class Layer:
         held: int,
         kind: str,
         blocks: tuple[int, int, int],
-        borrowed: bool,
+        room: int,
         dense: bool,
         activation: str | None,
         parameter: float,

@@ -40,7 +40,7 @@ cdef extern from "engine.h" nogil:
         int64_t residual_stride[5]
         const void *bias
         const void *packed
-        int borrowed, finite
+        int finite
         const char *weights
         int64_t weight_stride[5]
         int activation
@@ -81,6 +81,7 @@ cdef extern from "engine.h" nogil:
         int (*has_windows)(int64_t, int64_t)
         task_fn task[4][2]
         scratch_fn scratch[4][2]
+        task_fn pack[2]
         task_fn peak[2]
         task_fn pool[2][2]
         int64_t (*pool_scratch[2])(const fc_pool *)
@@ -96,7 +97,7 @@ cdef extern from "engine.h" nogil:
 
     const fc_isa *const fc_isas[]
     int fc_isa_present(const fc_isa *isa)
-    int64_t fc_shifted_tasks(const fc_conv *conv)
+    int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, int64_t room, int threads)
     int fc_interleaves(const fc_conv *conv, int algorithm)
     int fc_parallel_for(task_fn task, void *context, int64_t count, int threads)
     int (*fc_interrupted)() noexcept
@@ -282,19 +283,20 @@ cdef class Layer:
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
-    ``borrowed``: there will be no packed weights; ``dense``: neither padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and
-    for w, with float arrays of the layer's type.
+    ``room``: bytes for packed weights of calls that bring plain ones; 0: these are read as they are. ``dense``: neither
+    padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w, with float arrays of the
+    layer's type.
     """
 
     cdef fc_conv conv
     cdef const fc_isa *found
-    cdef task_fn task
+    cdef int algorithm, kind
     cdef list kept
     cdef int name_id
     cdef readonly str isa, kernel_name
-    cdef readonly int64_t scratch_bytes
+    cdef readonly int64_t scratch_bytes, room
 
-    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, bint borrowed,
+    def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, int64_t room,
                  bint dense, activation, double parameter, winograd=None):
         cdef int algorithm = KINDS.index(kind)
         self.isa = isa
@@ -309,7 +311,7 @@ cdef class Layer:
         self.conv.ic_block = ic_block
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
-        self.conv.borrowed = borrowed
+        self.room = room
         self.conv.dense = dense
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter
@@ -325,7 +327,7 @@ cdef class Layer:
             algorithm, kind = FC_WINOGRAD, f"winograd_f{m}x{alpha - m + 1}"
         self.conv.few = self.found.few[algorithm]
         self.conv.interleaved = fc_interleaves(&self.conv, algorithm)
-        self.task = self.found.task[algorithm][itemsize == 8]
+        self.algorithm, self.kind = algorithm, itemsize == 8
         self.scratch_bytes = self.conv.scratch_bytes = self.found.scratch[algorithm][itemsize == 8](&self.conv)
         self.kernel_name = f"{kind}_{isa}_{rows}x{vectors * self.found.vector_bytes // itemsize}"
         if self.kernel_name not in _kernel_names:
@@ -368,7 +370,16 @@ cdef class Layer:
 
     cdef int _run(self, fc_conv *conv, int threads) except -1:
         global last_kernel_id
-        cdef int stopped = _share(self.task, conv, &conv.scratch, conv.scratch_bytes, fc_shifted_tasks(conv), threads)
+        cdef int64_t room = self.room if conv.packed == NULL else 0, each = threads * conv.scratch_bytes
+        cdef char *scratch
+        cdef int stopped = 0
+        with nogil:
+            scratch = conv.scratch = <char *>fc_borrow(each + room)
+            if scratch != NULL:
+                stopped = fc_convolve(conv, self.found, self.algorithm, self.kind, scratch + each, room, threads)
+                fc_give_back(scratch)
+        if scratch == NULL:
+            raise MemoryError(f"no memory for {each + room} bytes of scratch; pass fewer threads")
         if conv.ran != NULL:  # what the kernel itself says
             last_kernel_id = self.name_id if strcmp(conv.ran, self.found.name) == 0 else -1
         if stopped:

@@ -11,8 +11,9 @@
 /* Columns of at most two rows that are stored together: several tiles, whose ends would be parts of vectors. */
 #define STORED_COLUMNS ((i64)(STORED_BYTES / (2 * LANES * sizeof(T))))
 
-/* A worker's scratch: pixels of the `held` channels, sums, weights packed on the way where the plan has none, the tiling. Sums are those of all output channels of the task where not all input channels are held, of one
- * block where these come in several blocks, else of the tiles that are stored together. */
+/* A worker's scratch: pixels of the `held` channels, sums, the tiling. Sums are those of all output channels of the task where
+ * not all input channels are held, of one block where these come in several blocks, else of the tiles that are stored
+ * together. */
 static i64 NAME(strip_size)(const fc_conv *p) { return round_up(p->held * NAME(plane_pitch)(p), VL); }
 
 static i64 NAME(sums_size)(const fc_conv *p)
@@ -23,8 +24,7 @@ static i64 NAME(sums_size)(const fc_conv *p)
 
 static i64 NAME(channels_scratch)(const fc_conv *p)
 {
-    const i64 packed = p->borrowed ? least(p->icg, p->ic_block) * taps_of(p) * LANES : 0;
-    const i64 elements = NAME(strip_size)(p) + NAME(sums_size)(p) + packed;
+    const i64 elements = NAME(strip_size)(p) + NAME(sums_size)(p);
     return round_up(elements * (i64)sizeof(T) + NAME(tiling_bytes)(p), 64);
 }
 
@@ -126,36 +126,6 @@ static const T *NAME(block_bias)(const fc_conv *p, i64 g, i64 o, T *to)
     return p->bias ? to : NULL;
 }
 
-/* Plain weights of output channels o.. and input channels c0.. as packed ones, [tap][channel][lane]. */
-static void NAME(pack_weights)(const fc_conv *p, T *to, i64 g, i64 o, i64 c0, i64 channels, i64 lanes)
-{
-    const i64 *const ws = p->weight_stride, valid = least(lanes, p->ocg - o);
-    const char *const from = p->weights + (g * p->ocg + o) * ws[0] + c0 * ws[1];
-    const i64 taps = taps_of(p), item = sizeof(T), run = channels * taps;
-    const int joined = ws[4] == item && ws[3] == p->w.taps * item && ws[2] == p->h.taps * ws[3] && ws[1] == taps * item;
-    i64 done = 0;
-    for (; joined && done + VL <= run; done += VL)
-        for (i64 j = 0; j < lanes; j += VL) {
-            vec row[VECTOR_BYTES / T_BYTES];
-#pragma GCC unroll 16
-            for (int i = 0; i < VL; i++) {
-                row[i] = (vec){0};
-                if (j + i < valid) row[i] = *(const loose_vec *)(from + (j + i) * ws[0] + done * item);
-            }
-            NAME(transpose)(row);
-#pragma GCC unroll 16
-            for (int i = 0; i < VL; i++) {
-                const i64 c = (done + i) / taps, t = (done + i) % taps;
-                *(loose_vec *)(to + (t * channels + c) * lanes + j) = row[i];
-            }
-        }
-    for (i64 e = done; e < run; e++) {
-        const i64 c = e / taps, t = e % taps, r = t / (p->h.taps * p->w.taps), i = t / p->w.taps % p->h.taps;
-        const char *const at = from + c * ws[1] + r * ws[2] + i * ws[3] + t % p->w.taps * ws[4];
-        for (i64 l = 0; l < lanes; l++) to[(t * channels + c) * lanes + l] = l < valid ? *(const T *)(at + l * ws[0]) : 0;
-    }
-}
-
 /* One block of output channels and one of input channels: what stays the same over their tiles. */
 #define channel_block NAME(channel_block)
 typedef struct {
@@ -223,7 +193,7 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
     const int first = c0 == 0, last = c0 + p->ic_block >= p->icg;
     const i64 lanes = nv * VL, bytes = k->s.products * lanes * (i64)sizeof(T), *const step = p->out_stride;
     channel_block v = {.weights = weights, .nv = nv, .o = o, .direct = k->direct && o + lanes <= p->ocg,
-                       .next = (const char *)weights + bytes, .wanted = p->packed && !(last && o + LANES >= p->ocg) ? bytes : 0};
+                       .next = (const char *)weights + bytes, .wanted = last && o + LANES >= p->ocg ? 0 : bytes};
     v.e = NAME(way_out)(k, &v, !first, last, bias);
     /* Input that is read where it lies: later rows come a line of every channel a tap; where no loop is over channels, at
      * once. */
@@ -284,7 +254,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     ((fc_conv *)context)->ran = STRING(ISA);
     const block b = block_of(p, task);
     char *const scratch = p->scratch + worker * p->scratch_bytes;
-    T *const strip = (T *)scratch, *const sums = strip + NAME(strip_size)(p), *const packed = sums + NAME(sums_size)(p);
+    T *const strip = (T *)scratch, *const sums = strip + NAME(strip_size)(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
     const i64 item = sizeof(T);
     tile_work k = {.p = p, .b = b, .rows = b.rows, .cols = b.cols,
@@ -323,13 +293,8 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                     k.pixels = (const T *)(x + c0 * p->x_stride[1] + (b.y0 * p->h.stride - p->h.before) * p->x_stride[3]
                                            + (b.x0 * p->w.stride - p->w.before) * p->x_stride[4]);
                 k.fetch = in_place && !last && !joined && close && o == b.o0 ? x + c0 * p->x_stride[1] : NULL;
-                const T *weights = packed;
                 i64 lanes;
-                if (p->packed)
-                    weights = NAME(packed_at)(p, b.g, o, c0, &lanes);
-                else
-                    NAME(pack_weights)(p, packed, b.g, o, c0, channels, nv * VL);
-                NAME(multiply_block)(&k, weights, nv, o, c0, bias);
+                NAME(multiply_block)(&k, NAME(packed_at)(p, b.g, o, c0, &lanes), nv, o, c0, bias);
             }
         }
     }

@@ -48,6 +48,48 @@ i64 fc_shifted_tasks(const fc_conv *p)
     return (p->n + p->n_step - 1) / p->n_step * groups * p->d.out * down * across * ((p->ocg + p->oc_step - 1) / p->oc_step);
 }
 
+static int convolve_part(fc_conv *p, const fc_isa *isa, int algorithm, int kind, void *packed, int threads)
+{
+    const i64 blocks = (p->ocg + p->lanes - 1) / p->lanes, each = (p->ocg + threads - 1) / threads;
+    p->packed = packed;
+    p->finite = 1;
+    if (fc_parallel_for(isa->pack[kind], p, p->g * blocks, threads)) return 1;
+    if (fc_shifted_tasks(p) < threads && each < p->oc_step) p->oc_step = (each + p->lanes - 1) / p->lanes * p->lanes;
+    return fc_parallel_for(isa->task[algorithm][kind], p, fc_shifted_tasks(p), threads);
+}
+
+int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, i64 room, int threads)
+{
+    if (!room) return fc_parallel_for(isa->task[algorithm][kind], conv, fc_shifted_tasks(conv), threads);
+    const i64 item = kind ? 8 : 4, taps = conv->d.taps * conv->h.taps * conv->w.taps, unit = conv->lane_unit;
+    const i64 channel = conv->icg * taps * item, group = (conv->ocg + unit - 1) / unit * unit * channel;
+    i64 groups = conv->g, channels = conv->ocg; /* of a part; for every thread the same number of blocks */
+    if (group <= room) {
+        if (groups > room / (group ? group : 1)) groups = room / group;
+    } else {
+        groups = 1;
+        channels = room / channel / (conv->lanes * threads) * conv->lanes * threads;
+        if (!channels) channels = room / channel / conv->lanes * conv->lanes;
+        if (!channels) channels = conv->lanes;
+    }
+    int stopped = 0;
+    for (i64 g = 0; g < conv->g && !stopped; g += groups)
+        for (i64 o = 0; o < conv->ocg && !stopped; o += channels) {
+            const i64 before = g * conv->ocg + o;
+            fc_conv part = *conv;
+            part.g = conv->g - g < groups ? conv->g - g : groups;
+            part.ocg = conv->ocg - o < channels ? conv->ocg - o : channels;
+            part.x += g * conv->icg * conv->x_stride[1];
+            part.out += before * conv->out_stride[1];
+            part.weights += before * conv->weight_stride[0];
+            if (conv->residual) part.residual += before * conv->residual_stride[1];
+            if (conv->bias) part.bias = (const char *)conv->bias + before * item;
+            stopped = convolve_part(&part, isa, algorithm, kind, packed, threads);
+            conv->ran = part.ran;
+        }
+    return stopped;
+}
+
 /* ---- thread pool ----
  * One job at a time. `state` packs what a worker must agree on in one compare-and-swap:
  * generation << 32 | open << 31 | joined << 16 | active. A worker joins only while the job is open, so

@@ -56,8 +56,8 @@ typedef struct {
     const char *residual; /* or NULL */
     i64 residual_stride[5];
     const void *bias;   /* [g * ocg] or NULL */
-    const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: only `weights` is there */
-    int borrowed;         /* there are only plain weights: `packed` is NULL */
+    const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: only `weights` is there, which kernels
+                         * with channels in the lanes do not read */
     int finite;           /* no weight is an infinity or NaN: its product with a zero of the padding is zero */
     const char *weights;
     i64 weight_stride[5]; /* (oc, ic, kd, kh, kw), multiples of the element size */
@@ -111,6 +111,7 @@ typedef struct {
     /* [0] float32, [1] float64 */
     task_fn task[FC_ALGORITHMS][2];       /* the context is an fc_conv */
     scratch_fn scratch[FC_ALGORITHMS][2]; /* bytes that a worker needs */
+    task_fn pack[2];                      /* writes a block of packed weights; the same */
     task_fn peak[2];
     task_fn pool[2][2]; /* largest elements, means; the context is an fc_pool */
     i64 (*pool_scratch[2])(const fc_pool *pool);
@@ -125,6 +126,10 @@ typedef struct {
 } fc_stream;
 
 i64 fc_shifted_tasks(const fc_conv *conv);
+
+/* Run the layer; where it has only plain `weights`, with those of as many output channels packed at a time as fit `room` bytes
+ * at `packed`, or one block, which must; room 0: they are read as they are. Returns as fc_parallel_for. */
+int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, i64 room, int threads);
 
 /* The instruction sets that were compiled in, best first; NULL ends. */
 extern const fc_isa *const fc_isas[];

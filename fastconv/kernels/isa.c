@@ -124,6 +124,7 @@ enum { MOST_CHAINED = 256 };
 enum { FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13, PAGE_BYTES = 1 << 12 }; /* see `stays` in pixels.h */
 /* Panels that are multiplied together, from three on that take half an L1 at most, and channels with each of them. */
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14, MOST_BELOW = 16 };
+enum { PACKED_AHEAD = 512 }; /* bytes of the weights of each output channel that are fetched ahead of packing them */
 enum { AHEAD = 8, ROWS_TOGETHER = 64, MOST_PHASES = 64 }; /* packing: rows fetched ahead; rows and phases done together */
 static i64 steps_of(const fc_conv *p)
 {
@@ -283,6 +284,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "lanes.h"
 #include "store.h"
 #include "strip.h"
+#include "weights.h"
 #include "pixels.h"
 #include "channels.h"
 #include "depthwise.h"
@@ -336,6 +338,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "lanes.h"
 #include "store.h"
 #include "strip.h"
+#include "weights.h"
 #include "pixels.h"
 #include "channels.h"
 #include "depthwise.h"
@@ -352,6 +355,7 @@ const fc_isa PASTE(fc_isa_, ISA) = {
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},
      {depthwise_scratch_f32, depthwise_scratch_f64},     {winograd_scratch_f32, winograd_scratch_f64}},
+    {pack_task_f32, pack_task_f64},
     {peak_f32, peak_f64},
     {{max_pool_f32, max_pool_f64}, {mean_pool_f32, mean_pool_f64}},
     {pool_scratch_f32, pool_scratch_f64},
