@@ -55,9 +55,10 @@ DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
 place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent of the peak: 1->32 3x3 at 28x28 32 to 51,
 1->6 5x5 33 to 60); tasks for a thread, each of as many groups as that leaves. Not swept."""
 
-PACK_OUTPUTS, PACK_BYTES = 16, 2**20
-"""Outputs of one channel of a batch from which on a single call packs its weights rather than read them as they are;
-bytes of packed weights at a time, for each thread."""
+PACK_BYTES = 2**20
+"""Bytes of weights that a single call packs at a time, for each thread; a bound. (It packs them whatever the layer: zen1-2,
+one thread, 2026-11, time of plain weights read with strides over packed ones: 1x1 on 1x1 to 7x7 pixels 0.66 at 4x4, else
+0.94-1.27; 3x3 of 64 to 1024 channels at 2x2 to 6x6 1.02-1.43; 8 to 16 channels at 6x6 to 16x16 0.98-1.09.)"""
 
 WINDOW_MOST = {6: (31, 64 * 64)}
 """By the pixels of a register tile: output channels of one input channel beyond which, from so many pixels on, pixels

@@ -117,7 +117,7 @@ def test_the_kind_depends_on_neither_batch_nor_threads():
         spec = case.spec
         low, item = lower(spec), 4
         for isa in compiled.isas_present():
-            blocks = cython_tiled._blocks(low.ocg, isa, item, False)
+            blocks = cython_tiled._blocks(low.ocg, isa, item)
             kinds = {
                 cython_tiled._layer(s, Epilogue(), isa, threads, False).kernel_name
                 for s in (spec, spec.with_shape(spec.n + 3, spec.input_size))

@@ -57,7 +57,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     bias = None if bias is None else np.ascontiguousarray(bias)
     if borrow:
         return Weights(isa, w, None, bias, False)
-    blocks = _blocks(spec.oc // spec.g, isa, w.itemsize, borrow)
+    blocks = _blocks(spec.oc // spec.g, isa, w.itemsize)
     packed = pack(w, spec.g, blocks, channel_block(spec.taps))
     return Weights(isa, None, packed, bias, all_finite(packed))
 
@@ -88,10 +88,9 @@ def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compil
 def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: bool) -> _compiled.Layer:
     low, block = lower(spec), channel_block(spec.taps)
     item = np.dtype(spec.dtype).itemsize
-    plain = borrow and low.n * low.d.out * low.h.out * low.w.out < tuning.PACK_OUTPUTS
-    blocks = _blocks(low.ocg, isa, item, plain)
-    kind = _lanes(low, blocks, isa, item, spec.channels_last, plain)
-    room = _room(low, blocks, item, threads) if borrow and not plain and kind != "depthwise" else 0
+    blocks = _blocks(low.ocg, isa, item)
+    kind = _lanes(low, blocks, isa, item, spec.channels_last)
+    room = _room(low, blocks, item, threads) if borrow and kind != "depthwise" else 0
     held = min(low.icg, block)
     pixels = strip_bytes() // (item * max(held, 1))
     if kind == "depthwise":
@@ -115,9 +114,9 @@ def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> int:
     return min(low.g * sum(blocks.widths(low.ocg)) * channel, most)
 
 
-def _blocks(ocg: int, isa: str, item: int, borrow: bool) -> Blocks:
+def _blocks(ocg: int, isa: str, item: int) -> Blocks:
     most = _compiled.register_rows(isa, tuning.MOST_ROWS)
-    return choose_blocks(ocg, _compiled.vector_lanes(isa, item), most, borrow)
+    return choose_blocks(ocg, _compiled.vector_lanes(isa, item), most, borrow=False)
 
 
 def _windows(low: Lowered, isa: str) -> bool:
@@ -128,13 +127,11 @@ def _windows(low: Lowered, isa: str) -> bool:
     return square and dense and _compiled.has_windows(isa, h.taps, h.stride)
 
 
-def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool, plain: bool) -> str:
-    """'depthwise' for single channels; else 'pixels' or, unless weights are ``plain``, 'channels', see `choose_lanes`."""
+def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool) -> str:
+    """'depthwise' for single channels; else 'pixels' or 'channels', see `choose_lanes`."""
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     outputs, pixels = tuning.WINDOW_MOST.get(most, (low.ocg, 0))
     many = low.ocg > outputs and low.h.out * low.w.out >= pixels
     if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not (channels_last or many) and _windows(low, isa)):
         return "depthwise"
-    if plain:
-        return "pixels"
     return choose_lanes(low, blocks, vector, most, item, channels_last, borrow=False)

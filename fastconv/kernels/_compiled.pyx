@@ -283,7 +283,7 @@ cdef class Layer:
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
-    ``room``: bytes for packed weights of calls that bring plain ones; 0: these are read as they are. ``dense``: neither
+    ``room``: bytes for packed weights of calls that bring plain ones; 0: none are packed. ``dense``: neither
     padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w, with float arrays of the
     layer's type.
     """

@@ -56,8 +56,8 @@ typedef struct {
     const char *residual; /* or NULL */
     i64 residual_stride[5];
     const void *bias;   /* [g * ocg] or NULL */
-    const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: only `weights` is there, which kernels
-                         * with channels in the lanes do not read */
+    const void *packed; /* weights [g][oc block][ic block][tap][channel][lane], or NULL: there are only `weights`, which none but
+                         * depthwise kernels read */
     int finite;           /* no weight is an infinity or NaN: its product with a zero of the padding is zero */
     const char *weights;
     i64 weight_stride[5]; /* (oc, ic, kd, kh, kw), multiples of the element size */
@@ -127,8 +127,8 @@ typedef struct {
 
 i64 fc_shifted_tasks(const fc_conv *conv);
 
-/* Run the layer; where it has only plain `weights`, with those of as many output channels packed at a time as fit `room` bytes
- * at `packed`, or one block, which must; room 0: they are read as they are. Returns as fc_parallel_for. */
+/* Run the layer; with a `room`, its plain `weights` are packed first, those of as many output channels at a time as fit so
+ * many bytes at `packed`, where one block must. Returns as fc_parallel_for. */
 int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, i64 room, int threads);
 
 /* The instruction sets that were compiled in, best first; NULL ends. */

@@ -142,7 +142,7 @@ typedef struct {
 typedef struct {
     i64 taps, channels; /* steps, and channels of each; where these are in the lanes see join_steps */
     i64 products;       /* there: of all steps and channels */
-    i64 a_row, a_channel, b_channel, b_row, b_col;
+    i64 a_channel, b_channel, b_row, b_col;
     const step_start *start;
 } steps;
 

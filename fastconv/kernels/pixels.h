@@ -18,9 +18,9 @@ typedef struct {
     block b;
     run_shape shape;
     steps s;
-    const T *pixels, *weights; /* the first pixel; the group's plain weights of this channel block, NULL: packed */
-    i64 packed;                /* see packed_channels */
-    i64 c0;                    /* first input channel of this channel block */
+    const T *pixels; /* the first one */
+    i64 packed;      /* see packed_channels */
+    i64 c0;          /* first input channel of this channel block */
     char *out;                 /* channel 0, first pixel of the block */
     const char *residual;
     run_end end;
@@ -83,25 +83,22 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
     const int fused = k->end.last && !k->residual && (k->end.activation == FC_NONE || k->end.activation == FC_RELU);
     const int finish = k->end.last && !fused, relu = fused && k->end.activation == FC_RELU;
     const T *const bias = fused && k->end.bias ? k->end.bias + k->b.g * p->ocg : NULL;
-    const product_fn *const products = NAME(products)[!k->weights][mr];
+    const product_fn *const products = NAME(products)[mr];
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
     steps s = k->s;
-    product_end e = {.a_block = k->weights ? mr * s.a_row : mr, .ahead = count == 1 ? panels->nv : 0, .last = 2 * panels->nv};
-    i64 group = k->weights ? k->b.o0 : k->b.o0 / p->lanes * p->lanes; /* first of the channels of one stream of weights */
+    product_end e = {.ahead = count == 1 ? panels->nv : 0, .last = 2 * panels->nv};
+    i64 group = k->b.o0 / p->lanes * p->lanes; /* first of the channels of one stream of weights */
     int odd = 0;
     for (i64 o = k->b.o0, next; o < k->b.o1; o = next) {
-        /* The last register block: packed weights end with zeros; plain ones are read from further up, and only what is
-         * new is stored. */
-        const i64 first = k->weights ? least(o, p->ocg - mr) : o, valid = least(mr, p->ocg - first), beside = k->b.o1 - o;
-        if (!k->weights && o == group + p->lanes) group = o;
-        const T *const a = k->weights ? k->weights + first * s.a_row
-                                      : NAME(packed_block)(p, k->packed, k->b.g, group, k->c0, &s.a_channel) + o - group;
-        const i64 stream = k->weights ? beside : least(group + p->lanes - o, beside);
+        const i64 valid = least(mr, p->ocg - o); /* packed weights end with zeros */
+        if (o == group + p->lanes) group = o;
+        const T *const a = NAME(packed_block)(p, k->packed, k->b.g, group, k->c0, &s.a_channel) + o - group;
+        const i64 stream = least(group + p->lanes, k->b.o1) - o;
         const i64 below = (count == 1 ? stream : least(stream, MOST_BELOW)) >> __builtin_ctzll(mr), blocks = below < 2 ? 1 : below;
         next = o + blocks * mr;
         for (const panel *v = panels; v < panels + count; v++) {
-            const int direct = v->whole && first == o && valid == mr, done = direct && !finish;
+            const int direct = v->whole && valid == mr, done = direct && !finish;
             e.blocks = done ? blocks : 1;
             e.c_row = direct ? c_row : v->nv * VL;
             e.add = direct && !k->end.first;
@@ -111,11 +108,11 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
                 T *const to = direct ? (T *)(k->out + at * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col
                                      : tiles[odd];
                 e.bias = done && bias ? bias + at : NULL;
-                products[v->nv](a + i * e.a_block, v->pixels, &s, to, &e);
+                products[v->nv](a + i * mr, v->pixels, &s, to, &e);
                 if (before.rows) NAME(store_block)(k, &before);
                 before.rows = 0;
                 if (done) continue;
-                before = (register_block){v, at, first + valid - o, e.c_row, direct, direct ? to : to + (o - first) * e.c_row};
+                before = (register_block){v, at, valid, e.c_row, direct, to};
                 odd = !odd;
             }
         }
@@ -201,12 +198,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
             k.pixels = strip;
             k.s.b_channel = NAME(plane_pitch)(p);
         }
-        if (!p->packed) {
-            k.weights = (const T *)(p->weights + b.g * p->ocg * p->weight_stride[0] + k.c0 * p->weight_stride[1]);
-            k.s.a_row = p->weight_stride[0] / (i64)sizeof(T);
-            k.s.a_channel = p->weight_stride[1] / (i64)sizeof(T);
-        }
-        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.in_place, !p->packed);
+        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.in_place, 0);
         k.end.first = k.c0 == 0;
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);

@@ -19,7 +19,7 @@ typedef LANE_INT lane_index __attribute__((vector_size(VECTOR_BYTES)));
 /* What register blocks of the micro-kernel are part of, and what becomes of their sums. */
 #define product_end NAME(product_end)
 typedef struct {
-    i64 blocks, a_block; /* register blocks one below the other, and the way from the weights of one to the next */
+    i64 blocks; /* register blocks one below the other */
     i64 c_row;
     int add, relu; /* to what is there; what is below 0 becomes 0 */
     const T *bias; /* added last; or NULL */
@@ -28,56 +28,46 @@ typedef struct {
 
 /* The micro-kernel with pixels in the lanes, MR x NV vectors:
  *   c[i * c_row + j] (+)= sum over taps t, channels k of
- *                         a[start[t].a + k * a_channel + i * a_row] * b[start[t].b + k * b_channel + j]
+ *                         a[(t * channels + k) * a_channel + i] * b[start[t].b + k * b_channel + j]
  * for i < MR, j < NV * VL. Reads exactly these elements, at any alignment. The sum starts from zero and
- * runs over t, then k, whatever the block, so every block gives the same bits. Packed weights have a_row = 1 and
- * start[t].a = t * channels * a_channel: one stream. Touches the pixels that lie `ahead` of those it reads,
- * and what the next panel of the same channels will be written to. Blocks in one call, as what a call takes is a tenth of
+ * runs over t, then k, whatever the block, so every block gives the same bits. Touches the pixels that lie `ahead` of
+ * those it reads, and what the next panel of the same channels will be written to. Blocks in one call, as what a call takes is a tenth of
  * the products of 64 channels on a Zen 1. */
-#define PRODUCT_BODY(MR, NV, A_ROW, A_TAP)                                                          \
-    const T *bias = e->bias;                                                                        \
-    const i64 c_row = e->c_row;                                                                     \
-    for (i64 block = 0; block < e->blocks; block++, a += e->a_block, c += MR * c_row) {             \
-        const i64 ahead = e->ahead * VL;                                                            \
-        const T *ap = a;                                                                            \
-        vec acc[MR][NV];                                                                            \
-        for (int i = 0; i < MR; i++)                                                                \
-            for (int j = 0; j < NV; j += 64 / VECTOR_BYTES) __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1); \
-        for (int i = 0; i < MR; i++)                                                                \
-            for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                      \
-        for (i64 t = 0; t < s->taps; t++) {                                                         \
-            const T *bp = b + s->start[t].b;                                                        \
-            A_TAP;                                                                                  \
-            for (i64 k = 0; k < s->channels; k++) {                                                 \
-                vec bv[NV];                                                                         \
-                __builtin_prefetch(bp + ahead, 0, 2);                                               \
-                _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
-                _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                \
-                    _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i * (A_ROW)]; \
-                ap += a_channel;                                                                    \
-                bp += s->b_channel;                                                                 \
-            }                                                                                       \
-        }                                                                                           \
-        if (e->add) EACH_SUM(MR, NV, acc[i][j] += *(const loose_vec *)(c + i * c_row + j * VL))     \
-        if (bias) {                                                                                 \
-            EACH_SUM(MR, NV, acc[i][j] += bias[i] - (vec){0})                                       \
-            bias += MR;                                                                             \
-        }                                                                                           \
-        if (e->relu) EACH_SUM(MR, NV, acc[i][j] = RECTIFIED(acc[i][j]))                             \
-        EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])                        \
-        if (ahead) e->ahead = e->ahead + 1 < e->last ? e->ahead + 1 : 0;                            \
-    }
-
-#define PRODUCT(MR, NV)                                                                             \
-    static void NAME(product_packed_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, product_end *e) \
-    {                                                                                               \
-        const i64 a_channel = s->a_channel;                                                         \
-        PRODUCT_BODY(MR, NV, 1, )                                                                   \
-    }                                                                                               \
-    static void NAME(product_strided_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, product_end *e) \
-    {                                                                                               \
-        const i64 a_row = s->a_row, a_channel = s->a_channel;                                       \
-        PRODUCT_BODY(MR, NV, a_row, ap = a + s->start[t].a)                                         \
+#define PRODUCT(MR, NV)                                                                                        \
+    static void NAME(product_##MR##x##NV)(const T *a, const T *b, const steps *s, T *c, product_end *e)        \
+    {                                                                                                          \
+        const i64 a_channel = s->a_channel;                                                                    \
+        const T *bias = e->bias;                                                                               \
+        const i64 c_row = e->c_row;                                                                            \
+        for (i64 block = 0; block < e->blocks; block++, a += MR, c += MR * c_row) {                            \
+            const i64 ahead = e->ahead * VL;                                                                   \
+            const T *ap = a;                                                                                   \
+            vec acc[MR][NV];                                                                                   \
+            for (int i = 0; i < MR; i++)                                                                       \
+                for (int j = 0; j < NV; j += 64 / VECTOR_BYTES) __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1); \
+            for (int i = 0; i < MR; i++)                                                                       \
+                for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                             \
+            for (i64 t = 0; t < s->taps; t++) {                                                                \
+                const T *bp = b + s->start[t].b;                                                               \
+                for (i64 k = 0; k < s->channels; k++) {                                                        \
+                    vec bv[NV];                                                                                \
+                    __builtin_prefetch(bp + ahead, 0, 2);                                                      \
+                    _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
+                    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                       \
+                        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i];       \
+                    ap += a_channel;                                                                           \
+                    bp += s->b_channel;                                                                        \
+                }                                                                                              \
+            }                                                                                                  \
+            if (e->add) EACH_SUM(MR, NV, acc[i][j] += *(const loose_vec *)(c + i * c_row + j * VL))            \
+            if (bias) {                                                                                        \
+                EACH_SUM(MR, NV, acc[i][j] += bias[i] - (vec){0})                                              \
+                bias += MR;                                                                                    \
+            }                                                                                                  \
+            if (e->relu) EACH_SUM(MR, NV, acc[i][j] = RECTIFIED(acc[i][j]))                                    \
+            EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])                               \
+            if (ahead) e->ahead = e->ahead + 1 < e->last ? e->ahead + 1 : 0;                                   \
+        }                                                                                                      \
     }
 BLOCKS(PRODUCT)
 #undef PRODUCT
@@ -85,9 +75,9 @@ BLOCKS(PRODUCT)
 #define product_fn NAME(product_fn)
 typedef void (*product_fn)(const T *, const T *, const steps *, T *, product_end *);
 
-/* product[packed][MR][NV] */
-static const product_fn NAME(products)[2][MOST_ROWS + 1][MOST_VECTORS + 1] = {
-#define ENTRY(MR, NV) [0][MR][NV] = NAME(product_strided_##MR##x##NV), [1][MR][NV] = NAME(product_packed_##MR##x##NV),
+/* products[MR][NV] */
+static const product_fn NAME(products)[MOST_ROWS + 1][MOST_VECTORS + 1] = {
+#define ENTRY(MR, NV) [MR][NV] = NAME(product_##MR##x##NV),
     BLOCKS(ENTRY)
 #undef ENTRY
 };
