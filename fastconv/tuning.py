@@ -56,9 +56,9 @@ place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent o
 1->6 5x5 33 to 60); tasks for a thread, each of as many groups as that leaves. Not swept."""
 
 PACK_BYTES = 2**20
-"""Bytes of weights that a single call packs at a time, for each thread; a bound. (It packs them whatever the layer: zen1-2,
-one thread, 2026-11, time of plain weights read with strides over packed ones: 1x1 on 1x1 to 7x7 pixels 0.66 at 4x4, else
-0.94-1.27; 3x3 of 64 to 1024 channels at 2x2 to 6x6 1.02-1.43; 8 to 16 channels at 6x6 to 16x16 0.98-1.09.)"""
+"""Bytes of weights that a single call packs at a time, for each thread; a bound. It packs them whatever the layer:
+zen1-2, one thread, 2026-11, time with plain weights over that with packing: 1x1 of 512 channels on 1 to 49 pixels
+0.94-1.27 (at 4x4 0.66), 3x3 of 64 to 1024 channels at 2x2 to 6x6 1.02-1.43, 8 to 16 channels 0.98-1.09."""
 
 WINDOW_MOST = {6: (31, 64 * 64)}
 """By the pixels of a register tile: output channels of one input channel beyond which, from so many pixels on, pixels

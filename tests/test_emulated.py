@@ -191,6 +191,9 @@ PROBLEMS = [
     ("cython", (1, 5, 9, 4), (5, 1, 3, 3), {"padding": 1, "groups": 5, "activation": "relu"}),
     ("cython", (1, 3, 8, 2), (6, 1, 7, 7), {"padding": 3, "groups": 3}),
     ("cython", (2, 1, 9, 30), (9, 1, 3, 3), {"activation": "silu"}),
+    ("cython", (2, 13, 14, 20), (40, 20, 3, 3), {"padding": 1, "activation": "relu", "layout": "NHWC"}),
+    ("cython", (1, 19, 21, 3), (33, 3, 7, 7), {"padding": 3, "stride": 2, "layout": "NHWC"}),
+    ("cython", (1, 7, 9, 70), (17, 70, 1, 1), {"activation": "silu", "layout": "NHWC"}),
     ("winograd", (2, 9, 13, 14), (11, 9, 3, 3), {"padding": 1, "activation": "gelu"}),
     ("winograd", (1, 66, 6, 2), (5, 66, 3, 3), {"padding": 1}),
     ("winograd", (3, 20, 5, 19), (9, 20, 1, 3), {"padding": 1}),
@@ -212,5 +215,8 @@ def test_kernels_agree_with_the_oracle_on_every_instruction_set(
         result = fastconv.plan(w, x_shape, bias, backend=backend, **options)(x, threads=2)
     else:
         result = fastconv.conv2d(x, w, bias, backend=backend, threads=2, **options)
-    expected = reference(x, w, bias, **{name: value for name, value in options.items() if name != "accuracy"})
+    options = {name: value for name, value in options.items() if name != "accuracy"}
+    if options.pop("layout", None):
+        x, result = np.moveaxis(x, -1, 1), np.moveaxis(result, -1, 1)
+    expected = reference(x, w, bias, **options)
     assert_close(result, expected, np.abs(expected).max() * (1e-5 if dtype == "float32" else 1e-13))

@@ -109,8 +109,9 @@ def choose_lanes(
 ) -> str:
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
-    In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, and what storing
-    the results takes, and turning pixels whose channels follow each other, which only channels in the lanes read as they are. ``most`` pixels of a register tile.
+    In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, what storing the
+    results takes, and turning pixels whose channels follow each other, which only channels in the lanes read as they
+    are. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     block = channel_block(low.taps)

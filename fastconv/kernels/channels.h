@@ -160,7 +160,8 @@ static void NAME(multiply_row)(tile_work *k, channel_block *v, i64 i, i64 end, i
             e->ahead_step = 64;
             v->touched += s->products * 64;
         } else
-            while (k->t.spaced && s == &k->s && i + e->tiles < end && NAME(tile_steps)(&k->t, s, i + e->tiles, y, x + e->tiles * q, high, q) == s)
+            while (k->t.spaced && s == &k->s && i + e->tiles < end
+                   && NAME(tile_steps)(&k->t, s, i + e->tiles, y, x + e->tiles * q, high, q) == s)
                 e->tiles++;
         e->out = k->out + v->o * step[1] + y * step[3] + x * step[4] + v->ends;
         NAME(touch_outputs)(e, 0, high);
@@ -199,7 +200,7 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
      * once. */
     const int by_line = k->fetch && p->d.taps == 1 && k->s.channels > 1;
     /* Sums of several blocks of input channels lie as the outputs do; else those of some tiles, until they are stored. */
-    const int whole = !(first && last);
+    const int whole = !(first && last), chained = k->t.spaced && k->s.products <= MOST_CHAINED;
     for (i64 y0 = 0; y0 < k->rows; y0 += 2) {
         const i64 y1 = least(y0 + 2, k->rows);
         v.line = v.end = NULL;
@@ -214,7 +215,7 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
             if (!v.direct) v.e.c_row = width * lanes;
             for (i64 x = from, same; i < tile; i = same) {
                 const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
-                for (same = i + 1; k->t.spaced && k->s.products <= MOST_CHAINED && same < tile && k->t.ends[same] - k->t.ends[same - 1] == q;) same++;
+                for (same = i + 1; chained && same < tile && k->t.ends[same] - k->t.ends[same - 1] == q;) same++;
                 v.e.out_tile = q * step[4];
                 if (v.direct)
                     v.e.lines = q, v.e.line_step = step[4], v.ends = lanes * (i64)sizeof(T) - 1;

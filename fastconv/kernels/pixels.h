@@ -155,10 +155,11 @@ static void NAME(multiply_runs)(const panel_work *k)
 }
 
 /* Whether a task reads x where it lies. Vectors that lie askew of their size cost narrow tiles, which load one every few
- * cycles, more than packing does where many output channels read them; so do channels far apart, each in a page of its own.
- * Percent of the peak on a Zen 1, in place and packed: 128 to 192 channels at 24x24, askew, 78, 85; 192 to 64 at 35x35, askew
- * and on many pages, 70, 81; 37 to 53 at 45x61, askew, 73, 69; 96 to 384 at 56x56, far apart, 79, 84; 256 to 64, 81, 78;
- * 512 to 128 at 28x28, neither, 89, 86. */
+ * cycles, more than packing does where many output channels, or taps, read them; so do channels far apart, each in a page of
+ * its own, and those whose distance puts all of them into the same sets of L1. Percent of the peak on a Zen 1, in place and
+ * packed: 128 to 192 channels at 24x24, askew, 78, 85; 192 to 64 at 35x35, askew and on many pages, 70, 81; 37 to 53 at
+ * 45x61, askew, 73, 69; 96 to 384 at 56x56, far apart, 79, 84; 256 to 64, 81, 78; 512 to 128 at 28x28, neither, 89, 86;
+ * 256 to 256 at 32x32, same sets, 66, 90; 64 to 64 3x3 at 58x58 81, 87. */
 static int NAME(stays)(const fc_conv *p, const block *b, const char *x)
 {
     const i64 *const step = p->x_stride;
