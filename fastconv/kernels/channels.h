@@ -40,7 +40,7 @@ typedef struct {
     const T *pixels;
     const char *fetch; /* x that is read where it lies, for the first time; or NULL */
     T *sums;
-    int direct; /* sums of full blocks go straight to `out`, whose channels follow each other */
+    int direct; /* sums of full blocks may go straight to `out` */
     char *out; /* the group's channel 0, first pixel of the block */
     const char *residual;
 } tile_work;
@@ -244,8 +244,8 @@ static int NAME(near)(const fc_conv *p, const block *b)
     const i64 channel = p->x_stride[1], row = p->x_stride[3];
     const i64 rows = (b->rows + p->h.reach) * p->h.stride, cols = (b->cols + p->w.reach) * p->w.stride;
     const i64 packed = p->w.phases * strip_rows(p, b->rows) * (b->cols + p->w.reach);
-    return p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && channel <= MOST_CHANNEL && (channel & -channel) <= least(rows * row, MOST_SPAN)
-           && rows * cols <= packed * 3 / 2 + 16;
+    return p->w.stride <= 2 && p->x_stride[4] == sizeof(T) && channel <= MOST_CHANNEL
+           && (channel & -channel) <= least(rows * row, MOST_SPAN) && rows * cols <= packed * 3 / 2 + 16;
 }
 
 /* One block of outputs; see pixels_task. */

@@ -205,7 +205,8 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
                 i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
                 if (p->interleaved) at = 2 * at + p->w.tap_phase[j];
                 if (in_place)
-                    at = (depth_at(p, b->z, r) * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3] + tap_at(&p->w, j) * p->x_stride[4]) / item;
+                    at = (depth_at(p, b->z, r) * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]
+                          + tap_at(&p->w, j) * p->x_stride[4]) / item;
                 const i64 weight = (r * ws[2] + i * ws[3] + j * ws[4]) / item;
                 for (i64 c = 0; c < each; c++, t++)
                     to[t] = (step_start){plain ? weight + c * s->a_channel : t * (channels / each), at + c * s->b_channel, 0, (int)(channels / each)};

@@ -219,8 +219,8 @@ static tiling NAME(place_tiling)(const fc_conv *p, char *scratch)
     step_start *const starts = (step_start *)scratch, *const whole = starts + steps_of(p), *const some = whole + steps_of(p);
     steps *const known = (steps *)(some + (1 + kept) * steps_of(p));
     reached *const rows = (reached *)(known + kept), *const cols = rows + p->h.taps;
-    return (tiling){.p = p, .rows = rows, .cols = cols, .ends = (i64 *)(cols + p->w.taps), .starts = starts, .whole = whole, .some = some,
-                    .known = known, .kept = kept};
+    return (tiling){.p = p, .rows = rows, .cols = cols, .ends = (i64 *)(cols + p->w.taps), .starts = starts,
+                    .whole = whole, .some = some, .known = known, .kept = kept};
 }
 
 static int NAME(in_depth)(const tiling *t, i64 tap)
