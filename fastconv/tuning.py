@@ -71,18 +71,16 @@ TILES_HELD = 4
 
 ROWS = {8: 1.0, 4: 0.99, 2: 0.88, 1: 0.47}
 MOST_ROWS = 8
-STRIDED_ROWS = 0.85
-LEAST_SUMS = 9
-STORE_VECTOR, STORE_STRIDED, PACK_LAST = 4, 4, 2
+LEAST_SUMS = 10
+STORE_VECTOR, STORE_STRIDED, PACK_LAST = 4, 2, 4
 STORE_TRANSPOSED = {14: 16, 6: 10}
-PACK_WEIGHTS = 0.6
 """How fast the compiled kernels are, for the choice of their shape, in multiply-adds of a vector.
 
-Output channels of a register block of pixels -> share of the peak; with plain weights in place of packed ones; sums
-in registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element
-with a stride, packing an element of channels-last pixels, and, by the pixels of a register tile, a vector that is
-transposed on its way; what packing a vector of weights takes. zen1-2, one thread, 2026-11: 258 layers of 3 to 256
-channels at 14x14 to 112x112 take 0.8 % longer in NCHW, and 0.2 in NHWC, than with the better kind of the two."""
+Output channels of a register block of pixels -> share of the peak; sums in registers from which on a tile of channels
+is as fast as it gets; what storing a vector of sums takes, an element with a stride, packing an element of channels-last
+pixels that are read in place otherwise, and, by the pixels of a register tile, a vector that is transposed on its way.
+zen1-2, one thread, 2026-11: 258 layers of 3 to 256 channels at 14x14 to 112x112 take 0.8 % longer in NCHW, and 0.2 in
+NHWC, than with the better kind of the two."""
 
 LOSS_DIRECT, BLAS_BLOCK, LOSS_FFT = 1.1, 384, 6.5
 """Constants of ``error_typical``, which tests/test_errors.py holds to a factor of 3: largest error of normal and

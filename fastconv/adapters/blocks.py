@@ -105,33 +105,31 @@ def held_channels(low: Lowered, most: int, item: int, block: int) -> int:
 
 
 def choose_lanes(
-    low: Lowered, blocks: Blocks, vector: int, most: int, item: int, channels_last: bool, borrow: bool
+    low: Lowered, blocks: Blocks, vector: int, most: int, item: int, channels_last: bool, in_place: bool
 ) -> str:
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
-    In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, what storing the
-    results takes, and turning pixels whose channels follow each other, which only channels in the lanes read as they
-    are. ``most`` pixels of a register tile.
+    In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, what storing
+    results takes, and turning pixels whose channels follow each other; ``in_place``: channels in the lanes read those
+    as they are. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     block = channel_block(low.taps)
     least = halo(low, most) * min(low.icg, block)
-    weights = min(low.icg, block) * low.taps * blocks.lanes
-    if blocks.unit < vector or least * item > strip_bytes() or borrow * weights * item > strip_bytes():
+    if blocks.unit < vector or least * item > strip_bytes():
         return "pixels"
     width = cols + low.w.reach
     runs = min(rows * -(-cols // vector), -(-((rows - 1) * width + cols) // vector))
     products = runs * -(-ocg // blocks.rows) * blocks.rows
-    speed = tuning.ROWS[blocks.rows] * (tuning.STRIDED_ROWS if borrow else 1)
-    pixels = products * (terms / speed + (tuning.STORE_STRIDED * vector if channels_last else tuning.STORE_VECTOR))
-    pixels += tuning.PACK_LAST * rows * cols * low.h.stride * low.w.stride * low.icg * channels_last
+    pixels = products * (
+        terms / tuning.ROWS[blocks.rows] + (tuning.STORE_STRIDED * vector if channels_last else tuning.STORE_VECTOR)
+    )
+    pixels += tuning.PACK_LAST * rows * cols * low.h.stride * low.w.stride * low.icg * (channels_last and in_place)
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     pairs, single = divmod(vectors, 2)
     speed, alone = (min(1.0, per_tile * wide / tuning.LEAST_SUMS) for wide in (2, 1))
     store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED[most]
-    repacked = tuning.PACK_WEIGHTS * terms * vector * borrow
     inside = math.prod(axis.inside for axis in low.axes)
     sums = terms * inside * (2 * pairs / speed + single / alone)
-    channels = rows * cols * (sums + vectors * store) + vectors * repacked
-    return "channels" if channels < pixels else "pixels"
+    return "channels" if rows * cols * (sums + vectors * store) < pixels else "pixels"

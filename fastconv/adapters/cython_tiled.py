@@ -134,4 +134,4 @@ def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: boo
     many = low.ocg > outputs and low.h.out * low.w.out >= pixels
     if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not (channels_last or many) and _windows(low, isa)):
         return "depthwise"
-    return choose_lanes(low, blocks, vector, most, item, channels_last, borrow=False)
+    return choose_lanes(low, blocks, vector, most, item, channels_last, in_place=True)

@@ -75,7 +75,7 @@ def lanes(low: Lowered, shape: Shape, channels_last: bool) -> str:
     if not shape.lanes:
         return "pixels"
     blocks = Blocks(shape.mr, shape.lanes, shape.unit)
-    return choose_lanes(low, blocks, shape.vl, shape.most_pixels, shape.item, channels_last, False)
+    return choose_lanes(low, blocks, shape.vl, shape.most_pixels, shape.item, channels_last, in_place=False)
 
 
 def _pixels(cut: Cut, shape: Shape, layout: Layout) -> Part:
