@@ -128,7 +128,8 @@ EPILOGUE_BYTES = 256 * 1024
 """Piece of the output to which NumPy applies an activation at a time, bytes. A bound; a piece stays in L2."""
 
 PAGE_BYTES = 4096
-"""Distance in bytes at which the channels of a strip would all fall into the same sets of an L1 cache."""
+"""Distance in bytes at which the channels of a strip would all fall into the same sets of an L1 cache;
+`kernels/isa.c` has the same."""
 
 NUMBA_PANELS = {32: {8: 3, 4: 6, 2: 8, 1: 8}, 16: {4: 3, 2: 6, 1: 8}}
 """Vector registers -> output channels of numba's register blocks with pixels in the lanes -> most vectors of pixels."""

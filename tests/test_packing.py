@@ -67,9 +67,8 @@ def test_weights_that_are_not_finite_are_seen_in_their_call_only(isa, parts, rng
             bad[place] = np.inf
             result = fastconv.conv2d(x, bad, padding=1, backend="cython")
             edge = np.zeros((7, 7), bool)  # where the tap lies in the padding: infinity times zero
-            rows, cols = (range(7) if t == 1 else [0 if t == 0 else 6] for t in place[2:])
-            edge[list(rows) if place[2] != 1 else [], :] = True
-            edge[:, list(cols) if place[3] != 1 else []] = True
+            rows, cols = ({0: [0], 1: [], 2: [6]}[tap] for tap in place[2:])
+            edge[rows, :] = edge[:, cols] = True
             np.testing.assert_array_equal(np.isnan(result[0, place[0]]), edge)
             others = np.arange(70) != place[0]
             np.testing.assert_array_equal(result[0, others], clean[0, others])

@@ -254,17 +254,14 @@ def bandwidth(unsigned char[::1] buffer, int threads=1, double milliseconds=10.0
     return moved / elapsed / 1e9
 
 
-cdef int _share(task_fn task, void *context, char **scratch, int64_t each, int64_t count, int threads) except -1:
-    """Run the tasks with ``each`` bytes of scratch for every thread; whether a signal ended them early."""
-    cdef int stopped = 0
+cdef char *_scratch(int64_t nbytes) except NULL:
+    """Scratch for all threads of a call, to be given back."""
+    cdef char *scratch
     with nogil:
-        scratch[0] = <char *>fc_borrow(threads * each)
-        if scratch[0] != NULL:
-            stopped = fc_parallel_for(task, context, count, threads)
-            fc_give_back(scratch[0])
-    if scratch[0] == NULL:
-        raise MemoryError(f"no memory for {threads * each} bytes of scratch; pass fewer threads")
-    return stopped
+        scratch = <char *>fc_borrow(nbytes)
+    if scratch == NULL:
+        raise MemoryError(f"no memory for {nbytes} bytes of scratch; pass fewer threads")
+    return scratch
 
 
 cdef const fc_isa *_find(str name) except NULL:
@@ -371,15 +368,11 @@ cdef class Layer:
     cdef int _run(self, fc_conv *conv, int threads) except -1:
         global last_kernel_id
         cdef int64_t room = self.room if conv.packed == NULL else 0, each = threads * conv.scratch_bytes
-        cdef char *scratch
-        cdef int stopped = 0
+        cdef int stopped
+        conv.scratch = _scratch(each + room)
         with nogil:
-            scratch = conv.scratch = <char *>fc_borrow(each + room)
-            if scratch != NULL:
-                stopped = fc_convolve(conv, self.found, self.algorithm, self.kind, scratch + each, room, threads)
-                fc_give_back(scratch)
-        if scratch == NULL:
-            raise MemoryError(f"no memory for {each + room} bytes of scratch; pass fewer threads")
+            stopped = fc_convolve(conv, self.found, self.algorithm, self.kind, conv.scratch + each, room, threads)
+            fc_give_back(conv.scratch)
         if conv.ran != NULL:  # what the kernel itself says
             last_kernel_id = self.name_id if strcmp(conv.ran, self.found.name) == 0 else -1
         if stopped:
@@ -562,7 +555,12 @@ cdef class Pool(Plain):
     cdef bint _run(self, fc_pool *work) except -1:
         if work.axis[2].size > 1 and work.x_stride[4] != self.item:
             return False
-        if _share(self.task, work, &work.scratch, work.scratch_bytes, self.parts * work.bands, self.threads):
+        cdef int stopped
+        work.scratch = _scratch(self.threads * work.scratch_bytes)
+        with nogil:
+            stopped = fc_parallel_for(self.task, work, self.parts * work.bands, self.threads)
+            fc_give_back(work.scratch)
+        if stopped:
             _interrupted()
         return True
 

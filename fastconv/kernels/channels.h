@@ -262,13 +262,13 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
                    .t = NAME(place_tiling)(p, scratch + p->scratch_bytes - NAME(tiling_bytes)(p)),
                    .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                    .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL};
-    const int last = p->x_stride[1] == item, here = p->dense && NAME(near)(p, &b);
+    const int last = p->x_stride[1] == item, near = NAME(near)(p, &b), here = p->dense && near;
     const int joined = b.cols == p->w.out && p->w.reach + p->h.reach == 0 && rows_joined(p, b.cols)
                        && (here ? p->x_stride[3] == b.cols * p->x_stride[4] : !last);
     if (joined) k.cols *= k.rows, k.rows = 1;
     NAME(cut_task)(&k.t, &b, k.rows, k.cols, joined);
     const int close = p->x_stride[3] <= 2 * p->w.source_len * item; /* between rows is little else, which would be fetched, too */
-    const int in_place = here || (!joined && k.t.exact && NAME(near)(p, &b));
+    const int in_place = here || (!joined && k.t.exact && near);
     const i64 col = in_place ? p->w.stride * p->x_stride[4] / item : p->interleaved ? 2 : 1;
     const i64 row = in_place ? p->h.stride * p->x_stride[3] / item : col * (b.cols + p->w.reach);
     const i64 channel = in_place ? p->x_stride[1] / item : NAME(plane_pitch)(p);

@@ -41,7 +41,7 @@ int fc_isa_present(const fc_isa *isa)
     return 1;
 }
 
-i64 fc_shifted_tasks(const fc_conv *p)
+static i64 shifted_tasks(const fc_conv *p)
 {
     const i64 down = (p->h.out + p->rows - 1) / p->rows, across = (p->w.out + p->cols - 1) / p->cols;
     const i64 groups = (p->g + p->g_step - 1) / p->g_step;
@@ -54,13 +54,13 @@ static int convolve_part(fc_conv *p, const fc_isa *isa, int algorithm, int kind,
     p->packed = packed;
     p->finite = 1;
     if (fc_parallel_for(isa->pack[kind], p, p->g * blocks, threads)) return 1;
-    if (fc_shifted_tasks(p) < threads && each < p->oc_step) p->oc_step = (each + p->lanes - 1) / p->lanes * p->lanes;
-    return fc_parallel_for(isa->task[algorithm][kind], p, fc_shifted_tasks(p), threads);
+    if (shifted_tasks(p) < threads && each < p->oc_step) p->oc_step = (each + p->lanes - 1) / p->lanes * p->lanes;
+    return fc_parallel_for(isa->task[algorithm][kind], p, shifted_tasks(p), threads);
 }
 
 int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, i64 room, int threads)
 {
-    if (!room) return fc_parallel_for(isa->task[algorithm][kind], conv, fc_shifted_tasks(conv), threads);
+    if (!room) return fc_parallel_for(isa->task[algorithm][kind], conv, shifted_tasks(conv), threads);
     const i64 item = kind ? 8 : 4, taps = conv->d.taps * conv->h.taps * conv->w.taps, unit = conv->lane_unit;
     const i64 channel = conv->icg * taps * item, group = (conv->ocg + unit - 1) / unit * unit * channel;
     i64 groups = conv->g, channels = conv->ocg; /* of a part; for every thread the same number of blocks */

@@ -125,8 +125,6 @@ typedef struct {
     i64 bytes, half, passes;
 } fc_stream;
 
-i64 fc_shifted_tasks(const fc_conv *conv);
-
 /* Run the layer; with a `room`, its plain `weights` are packed first, those of as many output channels at a time as fit so
  * many bytes at `packed`, where one block must. Returns as fc_parallel_for. */
 int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void *packed, i64 room, int threads);

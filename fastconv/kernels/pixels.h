@@ -164,9 +164,9 @@ static int NAME(stays)(const fc_conv *p, const block *b, const char *x)
 {
     const i64 *const step = p->x_stride;
     const int askew = ((intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1]) % VECTOR_BYTES != 0;
-    const int far = step[1] > FAR_CHANNELS, same_sets = step[1] % PAGE_BYTES == 0 && p->icg > 8;
+    const int far = step[1] > FAR_CHANNELS, same_sets = step[1] % PAGE_BYTES == 0 && p->icg > L1_WAYS;
     const int few = p->ocg * taps_of(p) <= (askew && p->icg > MANY_PAGES ? FEW_OUTPUTS / 2 : FEW_OUTPUTS);
-    return p->dense && step[4] == sizeof(T) && (WIDE || (few && !same_sets) || !(askew || far || same_sets));
+    return p->dense && step[4] == sizeof(T) && (WIDE || (!same_sets && (few || !(askew || far))));
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */

@@ -321,13 +321,14 @@ static i64 NAME(join_steps)(step_start *s, i64 count, i64 b_channel)
     return n;
 }
 
-/* The steps of all taps, joined. */
+/* The steps of all taps, joined where pixels have channels between them. */
 static void NAME(join_all)(tiling *t, steps *s)
 {
-    memcpy(t->whole, t->starts, s->taps * sizeof(step_start));
     s->products = s->taps * s->channels;
+    if (!t->spaced) return;
+    memcpy(t->whole, t->starts, s->taps * sizeof(step_start));
     s->start = t->whole;
-    if (t->spaced) s->taps = NAME(join_steps)(t->whole, s->taps, s->b_channel);
+    s->taps = NAME(join_steps)(t->whole, s->taps, s->b_channel);
 }
 
 /* Where the steps of tile i of row y are kept. Rows that all taps reach share theirs; the ends of a row come first. */
