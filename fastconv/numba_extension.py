@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
+from numpy.lib.stride_tricks import as_strided
 
 from fastconv import tuning
 from fastconv.api import conv2d
@@ -54,14 +54,14 @@ def _overload_pads(value):
 
 
 def _four(array: Any) -> Any:
-    """An image without batch and channels as one with both."""
+    """An image, without batch and channels as one with both; of no layout in particular, so one kernel serves all."""
 
 
 @overload(_four)
 def _overload_four(array):
     if array.ndim == 4:
-        return lambda array: array
-    return lambda array: np.expand_dims(np.expand_dims(array, 0), 0)
+        return lambda array: as_strided(array, array.shape, array.strides)
+    return lambda array: as_strided(array, (1, 1, *array.shape), (0, 0, *array.strides))
 
 
 def _plain(kind: Any) -> Any:

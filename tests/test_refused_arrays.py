@@ -107,7 +107,7 @@ def test_out_read_only():
 
 
 def test_out_whose_elements_share_memory():
-    out = np.lib.stride_tricks.as_strided(np.full(9, 7, "float32"), SHAPE, (0, 4, 4, 4))
+    out = np.lib.stride_tricks.as_strided(np.full(10, 7, "float32"), SHAPE, (0, 4, 4, 4))
     refused_out(out, ValueError, r"out has strides .*share memory; pass out\.copy\(\)")
 
 

@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from fastconv.kernels.micro_numba import emit_block
+from fastconv.kernels.numba_cache import kept
 from fastconv.kernels.vector_ir import INT, host_features, host_vector, host_vector_bytes, lanes_of
 
 _WIDE = host_vector_bytes() == 64 or "neon" in host_features()
@@ -111,6 +112,7 @@ def add_panel(out: Any, n: int, o: int, rows: int, tile: Any, start: int, width:
             at += width - x
 
 
+@kept
 @njit(error_model="numpy", nogil=True)
 def convolve(x: Any, w: Any, pads: Any, stride: Any, dilation: Any, groups: int, block: int, block_point: int) -> Any:
     """2-D convolution of ``x`` (n, ic, ih, iw) with ``w`` (oc, ic / groups, kh, kw), of one dtype, any strides.
@@ -198,6 +200,7 @@ def windows(size: int, before: int, after: int, kernel: int, stride: int, dilati
     return count
 
 
+@kept
 @njit(error_model="numpy", nogil=True)
 def largest(x: Any, kernel: Any, stride: Any, pads: Any, dilation: Any, ceil_mode: bool) -> Any:
     """Largest element of each window of ``x`` (n, c, h, w); NaN wins."""
@@ -223,6 +226,7 @@ def largest(x: Any, kernel: Any, stride: Any, pads: Any, dilation: Any, ceil_mod
     return out
 
 
+@kept
 @njit(error_model="numpy", nogil=True)
 def mean(x: Any, kernel: Any, stride: Any, pads: Any, ceil_mode: bool, count_include_pad: bool, divisor: int) -> Any:
     """Mean of each window of ``x`` (n, c, h, w); ``divisor`` 0: the window's elements, or those inside alone."""
