@@ -150,7 +150,7 @@ def _overload_conv2d(
         activation=None, residual=None, flip_kernel=False, x_zero_point=0, w_zero_point=0, backend="auto",
         accuracy="high", max_workspace=None, threads=None, out=None,
     ):  # fmt: skip
-        result = inside_numba.convolve(_four(x), _four(w), _pads(padding), _pair(stride), _pair(dilation), groups,
+        result = inside_numba.convolve(_four(x), _four(w), _pads(padding), _pair(stride), _pair(dilation), int(groups),
                                        _BLOCK, _BLOCK_POINT)  # fmt: skip
         if biased:
             inside_numba.add_bias(result, bias)

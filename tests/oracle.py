@@ -36,15 +36,13 @@ def convolve(x, w, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="z
         for full, k, s, d in zip(big.shape[2:], w.shape[2:], stride, dilation, strict=True)
     ]
     result = np.zeros((x.shape[0], w.shape[0], *size), number)
-    ic, oc = w.shape[1], w.shape[0] // groups
+    each = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     for tap in np.ndindex(*w.shape[2:]):
         steps = zip(tap, size, stride, dilation, strict=True)
         seen = big[:, :, *(slice(r * d, r * d + (out - 1) * s + 1, s) for r, out, s, d in steps)]
-        for g in range(groups):
-            here = slice(g * oc, (g + 1) * oc)
-            with np.errstate(invalid="ignore"):
-                product = np.tensordot(w[(here, slice(None), *tap)], seen[:, g * ic : (g + 1) * ic], (1, 1))
-                result[:, here] += np.moveaxis(product, 0, 1)
+        seen = seen.reshape(len(x), groups, w.shape[1], math.prod(size))
+        with np.errstate(invalid="ignore"):
+            result += np.matmul(each[:, :, :, *tap], seen).reshape(result.shape)
     return np.moveaxis(result, 1, -1) if channels_last else result
 
 

@@ -201,7 +201,7 @@ def test_loops_that_nothing_compiles_give_the_same(ndim, rng, monkeypatch):
     x, w, gy = (rng.integers(-9, 9, shape).astype("int8") for shape in shapes)
     compiled = TO_INPUT[ndim](x.shape, w, gy, backend="naive"), TO_WEIGHT[ndim](x, w.shape, gy, backend="naive")
     loops = {"grad_input": naive_loops.naive_grad_input_loops, "grad_weight": naive_loops.naive_grad_weight_loops}
-    monkeypatch.setattr(naive, "_loops", loops.__getitem__)
+    monkeypatch.setattr(naive, "_loops", lambda op, *dtypes: loops[op])
     assert np.array_equal(TO_INPUT[ndim](x.shape, w, gy, backend="naive"), compiled[0])
     assert np.array_equal(TO_WEIGHT[ndim](x, w.shape, gy, backend="naive"), compiled[1])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,13 +49,13 @@ def run(
     tables = (axis.positions(0, axis.out) for axis in lower(spec).axes)
     number = out.dtype.type
     zeros = (number(0), number(spec.x_zero_point)) if spec.op == "forward" else (number(0),)
-    _loops(spec.op)(x, w, out, *tables, *zeros)
+    _loops(spec.op, x.dtype, w.dtype, out.dtype)(x, w, out, *tables, *zeros)
     epilogue.finish(out, bias, residual, problem.epilogue)
 
 
 @cache
-def _loops(op: str) -> Callable[..., None]:
-    """The loops for ``ConvSpec.op``, compiled where Numba is installed."""
+def _loops(op: str, *dtypes: np.dtype) -> Callable[..., None]:
+    """The loops for ``ConvSpec.op``, where Numba is installed compiled for arrays of ``dtypes`` and any strides."""
     every: dict[str, Callable[..., None]] = {
         "forward": naive_loops.naive_any_loops,
         "grad_input": naive_loops.naive_grad_input_loops,
@@ -68,5 +68,10 @@ def _loops(op: str) -> Callable[..., None]:
         return loops
     from fastconv.kernels.numba_cache import kept
 
-    compiled: Callable[..., None] = kept(numba.njit(nogil=True, error_model="numpy")(loops))
-    return compiled
+    x, w, out = map(numba.from_dtype, dtypes)
+    array, table = partial(numba.types.Array, ndim=5, layout="A"), numba.types.Array(numba.int64, 2, "A", readonly=True)
+    zeros = (out, out) if op == "forward" else (out,)
+    compiled = kept(numba.njit(nogil=True, error_model="numpy")(loops))
+    compiled.compile((array(x, readonly=True), array(w, readonly=True), array(out), table, table, table, *zeros))
+    compiled.disable_compile()
+    return cast("Callable[..., None]", compiled)
