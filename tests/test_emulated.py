@@ -101,11 +101,15 @@ class EmulatedLayer:
         for array in (x, out, residual, bias, packed, weights, *matrices):
             flat, strides = plain(array)
             parts.append(np.array([*strides, flat.nbytes], np.int64).tobytes() + flat.tobytes())
-        done = subprocess.run(self.command, input=b"".join(parts), capture_output=True, check=True, timeout=120)
+        answer = self.ask(b"".join(parts), out)
         flat, strides = plain(out)
-        result = np.frombuffer(done.stdout[: out.nbytes], out.dtype)
+        result = np.frombuffer(answer[: out.nbytes], out.dtype)
         out[...] = np.lib.stride_tricks.as_strided(result, out.shape, strides, writeable=False)
-        self.ran.append(done.stdout[out.nbytes :].decode())
+        self.ran.append(answer[out.nbytes :].decode())
+
+    def ask(self, question, out):
+        """What the driver answers: the bytes of ``out``, then the name of its instruction set."""
+        return subprocess.run(self.command, input=question, capture_output=True, check=True, timeout=120).stdout
 
 
 def plain(array):
@@ -141,6 +145,23 @@ def programs(tmp_path_factory):
     return get
 
 
+def stand_in(monkeypatch, layer, width, wide):
+    """Send every layer to ``layer``, planned for vectors of ``width`` bytes, 32 of them if they are ``wide``."""
+    from fastconv.adapters import cython_tiled, winograd
+
+    monkeypatch.setattr(layer, "ran", [])
+    monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", layer)
+    rows = (8, 4, 2, 1) if wide else (4, 2, 1)
+    monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
+    monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)
+    monkeypatch.setattr(_compiled, "tile_pixels", lambda isa: 14 if wide else 6)
+    known.calls.clear()
+    for module in (cython_tiled, winograd):
+        monkeypatch.setattr(module, "quick", None)
+        monkeypatch.setattr(module, "again", None, raising=False)
+        module._layer.cache_clear()
+
+
 @pytest.fixture(params=["baseline", "avx2", "avx512", "aarch64"])
 def emulated(request, programs, monkeypatch):
     """Send every layer through the driver; returns the names of the instruction sets that ran."""
@@ -154,22 +175,12 @@ def emulated(request, programs, monkeypatch):
             on_x86(request.param)
         command = [str(programs("gcc")), request.param]
         wide = request.param == "avx512" or platform.machine() == "aarch64"
-    rows = (8, 4, 2, 1) if wide else (4, 2, 1)
     monkeypatch.setattr(EmulatedLayer, "command", command)
-    monkeypatch.setattr(EmulatedLayer, "ran", [])
-    monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", EmulatedLayer)
-    known.calls.clear()
     width = 16 if request.param in ("aarch64", "baseline") else X86[request.param][0]
-    monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
-    monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)
-    monkeypatch.setattr(_compiled, "tile_pixels", lambda isa: 14 if wide else 6)
+    stand_in(monkeypatch, EmulatedLayer, width, wide)
+    yield EmulatedLayer.ran
     from fastconv.adapters import cython_tiled, winograd
 
-    for module in (cython_tiled, winograd):
-        monkeypatch.setattr(module, "quick", None)
-        monkeypatch.setattr(module, "again", None, raising=False)
-        module._layer.cache_clear()
-    yield EmulatedLayer.ran
     for module in (cython_tiled, winograd):
         module._layer.cache_clear()
     expected = "baseline" if request.param == "aarch64" else request.param
