@@ -31,26 +31,28 @@ AARCH64 = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 _compiled = pytest.importorskip("fastconv.kernels._compiled", reason="the compiled extension is not installed")
 
 
-def build(folder: Path, compiler: str, isas: dict[str, tuple[int, list[str]]]) -> Path:
-    """The driver of a compiler, in a folder that all workers of a run share: the first makes it, in half a minute."""
+def build(folder: Path, compilers: dict[str, dict[str, tuple[int, list[str]]]]) -> None:
+    """A driver for each compiler, in a folder all workers of a run share; the first makes them, in half a minute."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        program = folder / "driver"
-        if program.exists():
-            return program
+        if (folder / "made").exists():
+            return
         running = []
-        for name, (width, flags) in {"baseline": (16, []), **isas}.items():
-            options = [*FLAGS, *flags, f"-DISA={name}", f"-DVECTOR_BYTES={width}", "-o", str(folder / f"{name}.o")]
-            running.append(subprocess.Popen([compiler, *options, "-c", str(KERNELS / "isa.c")]))
+        for compiler, isas in compilers.items():
+            (folder / compiler).mkdir(exist_ok=True)
+            for name, (width, flags) in {"baseline": (16, []), **isas}.items():
+                options = [*FLAGS, *flags, f"-DISA={name}", f"-DVECTOR_BYTES={width}", "-c", str(KERNELS / "isa.c")]
+                running.append(subprocess.Popen([compiler, *options, "-o", str(folder / compiler / f"{name}.o")]))
         assert [compiling.wait() for compiling in running] == [0] * len(running)
-        link(folder, compiler, list(isas)).rename(program)
-        return program
+        for compiler, isas in compilers.items():
+            link(folder / compiler, compiler, list(isas))
+        (folder / "made").touch()
 
 
 def link(folder: Path, compiler: str, isas: list[str]) -> Path:
     objects, found = [str(path) for path in folder.glob("*.o")], [f"-DFC_HAVE_{name.upper()}" for name in isas]
-    program = folder / "linked"
+    program = folder / "driver"
     sources = [str(DRIVER), str(KERNELS / "engine.c"), str(KERNELS / "scratch.c")]
     subprocess.run([compiler, *FLAGS, *found, "-static", *sources, *objects, "-lm", "-o", str(program)], check=True)
     return program
@@ -132,15 +134,17 @@ def on_x86(isa: str) -> None:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """The driver of a compiler, made when it is asked for."""
+    """The driver of a compiler; all that there are are made when the first is asked for."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
 
     def get(compiler: str) -> Path:
-        if shutil.which(compiler) is None:
+        native = {isa: how for isa, how in X86.items() if isa in _compiled.isas_present()}
+        there = {name: isas for name, isas in (("gcc", native), (AARCH64[0], {})) if shutil.which(name)}
+        if compiler not in there:
             pytest.skip(f"no {compiler} here (Debian: gcc, gcc-aarch64-linux-gnu)")
-        native = {isa: how for isa, how in X86.items() if compiler == "gcc" and isa in _compiled.isas_present()}
-        return build(shared / f"kernels-{compiler}", compiler, native)
+        build(folder, there)
+        return folder / compiler / "driver"
 
     return get
 
