@@ -25,6 +25,7 @@ typedef struct {
     const char *residual;
     run_end end;
     int unit, joined; /* out: pixels follow each other; rows follow each other */
+    T *gathered; /* where the pixels of one panel are put together; or NULL */
 } panel_work;
 
 /* Pixels of a run, in nv vectors; where they go is cut into segments. `whole`: one segment takes all of them. */
@@ -72,6 +73,17 @@ static void NAME(store_block)(const panel_work *k, const register_block *r)
     }
 }
 
+/* The pixels of a panel whose channels lie far apart, without a gap; touches those of the next. */
+static void NAME(gather)(const panel_work *k, const T *from, i64 nv)
+{
+    T *to = k->gathered;
+    for (i64 c = 0; c < k->s.channels; c++, from += k->s.b_channel)
+        for (i64 j = 0; j < nv; j++, to += VL) {
+            __builtin_prefetch(from + (nv + j) * VL, 0, 2);
+            *(vec *)to = *(const loose_vec *)(from + j * VL);
+        }
+}
+
 /* Panels for all output channels of the task. A single one goes down the channels; of several a few register blocks of channels
  * are multiplied with every panel before the next, so that each of their rows of `out` is written in one go. */
 static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 count)
@@ -87,7 +99,11 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
     steps s = k->s;
-    product_end e = {.ahead = count == 1 ? panels->nv : 0, .last = 2 * panels->nv};
+    if (k->gathered) {
+        NAME(gather)(k, panels->pixels, panels->nv);
+        s.b_channel = panels->nv * VL;
+    }
+    product_end e = {.ahead = count == 1 && !k->gathered ? panels->nv : 0, .last = 2 * panels->nv};
     i64 group = k->b.o0 / p->lanes * p->lanes; /* first of the channels of one stream of weights */
     int odd = 0;
     for (i64 o = k->b.o0, next; o < k->b.o1; o = next) {
@@ -108,7 +124,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
                 T *const to = direct ? (T *)(k->out + at * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col
                                      : tiles[odd];
                 e.bias = done && bias ? bias + at : NULL;
-                products[v->nv](a + i * mr, v->pixels, &s, to, &e);
+                products[v->nv](a + i * mr, k->gathered ? k->gathered : v->pixels, &s, to, &e);
                 if (before.rows) NAME(store_block)(k, &before);
                 before.rows = 0;
                 if (done) continue;
@@ -127,7 +143,7 @@ static void NAME(multiply_runs)(const panel_work *k)
     const i64 widest = widest_panel(p->mr), length = k->shape.length;
     const i64 rows = p->d.taps * p->h.taps * p->w.phases * least(p->ic_block, p->icg) * (i64)sizeof(T);
     const i64 fitting = PANEL_BYTES / (rows * (widest * VL + p->w.reach));
-    const i64 together = fitting < 3 ? 1 : least(fitting, MOST_PANELS);
+    const i64 together = fitting < 3 || k->gathered ? 1 : least(fitting, MOST_PANELS);
     segment segments[MOST_PANELS + MOST_COLUMNS], *end = segments;
     panel panels[MOST_PANELS];
     i64 count = 0;
@@ -159,14 +175,18 @@ static void NAME(multiply_runs)(const panel_work *k)
  * its own, and those whose distance puts all of them into the same sets of L1. Percent of the peak on a Zen 1, in place and
  * packed: 128 to 192 channels at 24x24, askew, 78, 85; 192 to 64 at 35x35, askew and on many pages, 70, 81; 37 to 53 at
  * 45x61, askew, 73, 69; 96 to 384 at 56x56, far apart, 79, 84; 256 to 64, 81, 78; 512 to 128 at 28x28, neither, 89, 86;
- * 256 to 256 at 32x32, same sets, 66, 90; 64 to 64 3x3 at 58x58 81, 87. */
-static int NAME(stays)(const fc_conv *p, const block *b, const char *x)
+ * 256 to 256 at 32x32, same sets, 66, 90; 64 to 64 3x3 at 58x58 81, 87. But many channels of a single tap are read in place
+ * wherever they lie, where a panel is put together for all output channels, which neither pages nor sets nor vectors then cost
+ * anything (`gathers`): 256 to 64 at 56x56 79, 87, 192 to 64 at 35x35 80, 85. */
+static int NAME(stays)(const fc_conv *p, const block *b, const char *x, int *gathers)
 {
     const i64 *const step = p->x_stride;
     const int askew = ((intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1]) % VECTOR_BYTES != 0;
     const int far = step[1] > FAR_CHANNELS, same_sets = step[1] % PAGE_BYTES == 0 && p->icg > L1_WAYS;
     const int few = p->ocg * taps_of(p) <= (askew && p->icg > MANY_PAGES ? FEW_OUTPUTS / 2 : FEW_OUTPUTS);
-    return p->dense && step[4] == sizeof(T) && (WIDE || (!same_sets && (few || !(askew || far))));
+    *gathers = !WIDE && taps_of(p) == 1 && p->icg >= MANY_PAGES && p->ocg >= FEW_OUTPUTS / 2 && (askew || far || same_sets)
+               && NAME(plane_pitch)(p) >= MOST_VECTORS * VL;
+    return p->dense && step[4] == sizeof(T) && (WIDE || *gathers || (!same_sets && (few || !(askew || far))));
 }
 
 /* One block of outputs. Tasks write disjoint parts of `out` and read nothing that is written. */
@@ -179,7 +199,9 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
     step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
     const int again = p->icg <= p->ic_block && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
-    panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols, NAME(stays)(p, &b, x), again),
+    int gathers;
+    const int stays = NAME(stays)(p, &b, x, &gathers);
+    panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols, stays, again),
                     .out = FIRST_PIXEL(p->out, p->out_stride, p, b),
                     .residual = p->residual ? FIRST_PIXEL(p->residual, p->residual_stride, p, b) : NULL,
                     .end = {.activation = p->activation, .bias = p->bias, .parameter = (T)p->parameter}};
@@ -194,6 +216,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
         if (k.shape.in_place) {
             k.pixels = (const T *)(from + b.y0 * p->x_stride[3] + b.x0 * p->x_stride[4]);
             k.s.b_channel = p->x_stride[1] / (i64)sizeof(T);
+            if (gathers) k.gathered = strip;
         } else {
             NAME(pack_strip)(strip, p, from, channels, &b, MOST_VECTORS * VL);
             k.pixels = strip;
