@@ -40,6 +40,11 @@ STRIP_SHARE, MOST_STRIP_BYTES = 1 / 2, 640 * 1024
 """Packed input of a task: share of a core's L2, and at most so many bytes; the rest is for weights and sums. zen5-2
 (1 MB), 2026-11: 192 to 570 KB within 3 % of each other on 64->64 at 224x224 and on nine other layers."""
 
+FEW_PIXELS, FEW_PIXELS_SHARE = 128, 3 / 4
+"""Where a task has fewer pixels than this, and so loads all weights for few products, the share that it may take.
+zen3-2 (512 KB), one thread, beside busy neighbours, 2026-11: 512->512 3x3 at 28x28 1.09-1.16x, at 14x14 1.03-1.04x, dilated
+by 2 at 33x33 1.06-1.11x; but 128->192 at 26x26, 338 pixels a task without it, 0.91-1.00x."""
+
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256
 """Input channels summed from zero before they are added to the output, for several taps and for one. Part of the

@@ -88,9 +88,9 @@ def pack(w: np.ndarray, g: int, blocks: Blocks, channels: int) -> np.ndarray:
     return result.ravel()
 
 
-def strip_bytes() -> int:
+def strip_bytes(share: float = tuning.STRIP_SHARE) -> int:
     """Bytes of the packed input of a task."""
-    return min(int(l2_bytes() * tuning.STRIP_SHARE), tuning.MOST_STRIP_BYTES)
+    return min(int(l2_bytes() * share), tuning.MOST_STRIP_BYTES)
 
 
 def halo(low: Lowered, most: int, tiles: int = 1) -> int:

@@ -103,7 +103,10 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
         tile = choose_tile(low, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
     else:
         held = held_channels(low, _compiled.tile_pixels(isa), item, block)
-        tile = choose_tile(low, strip_bytes() // (item * max(held, 1)), threads, blocks.lanes, bands=True)
+        for share in (tuning.STRIP_SHARE, tuning.FEW_PIXELS_SHARE):
+            tile = choose_tile(low, strip_bytes(share) // (item * max(held, 1)), threads, blocks.lanes, bands=True)
+            if tile.rows * tile.cols >= tuning.FEW_PIXELS:
+                break
     return make_layer(low, spec.dtype, epilogue, isa, tile, block, held, kind, blocks, room)
 
 
