@@ -26,6 +26,15 @@ typedef struct {
     i64 ahead, last; /* vectors from here that a block touches, 0: none; the next one's are one more, before the last */
 } product_end;
 
+/* One channel of a tap. */
+#define PRODUCT_STEP(MR, NV)                                                                        \
+    vec bv[NV];                                                                                     \
+    __builtin_prefetch(bp + ahead, 0, 2);                                                           \
+    _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
+    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                            \
+        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i];            \
+    ap += a_channel;
+
 /* The micro-kernel with pixels in the lanes, MR x NV vectors:
  *   c[i * c_row + j] (+)= sum over taps t, channels k of
  *                         a[(t * channels + k) * a_channel + i] * b[start[t].b + k * b_channel + j]
@@ -47,18 +56,19 @@ typedef struct {
                 for (int j = 0; j < NV; j += 64 / VECTOR_BYTES) __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1); \
             for (int i = 0; i < MR; i++)                                                                       \
                 for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                             \
-            for (i64 t = 0; t < s->taps; t++) {                                                                \
-                const T *bp = b + s->start[t].b;                                                               \
-                for (i64 k = 0; k < s->channels; k++) {                                                        \
-                    vec bv[NV];                                                                                \
-                    __builtin_prefetch(bp + ahead, 0, 2);                                                      \
-                    _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) bv[j] = *(const loose_vec *)(bp + j * VL); \
-                    _Pragma("GCC unroll 8") for (int i = 0; i < MR; i++)                                       \
-                        _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) acc[i][j] += bv[j] * ap[i];       \
-                    ap += a_channel;                                                                           \
-                    bp += s->b_channel;                                                                        \
+            if (s->channels == 1)                                                                              \
+                for (i64 t = 0; t < s->taps; t++) {                                                            \
+                    const T *bp = b + s->start[t].b;                                                           \
+                    PRODUCT_STEP(MR, NV)                                                                       \
                 }                                                                                              \
-            }                                                                                                  \
+            else                                                                                               \
+                for (i64 t = 0; t < s->taps; t++) {                                                            \
+                    const T *bp = b + s->start[t].b;                                                           \
+                    for (i64 k = 0; k < s->channels; k++) {                                                    \
+                        PRODUCT_STEP(MR, NV)                                                                   \
+                        bp += s->b_channel;                                                                    \
+                    }                                                                                          \
+                }                                                                                              \
             if (e->add) EACH_SUM(MR, NV, acc[i][j] += *(const loose_vec *)(c + i * c_row + j * VL))            \
             if (bias) {                                                                                        \
                 EACH_SUM(MR, NV, acc[i][j] += bias[i] - (vec){0})                                              \
