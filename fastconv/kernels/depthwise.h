@@ -262,7 +262,7 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     k.s = (steps){.start = starts};
     k.pixels = strip;
     k.width = k.b.cols + p->w.reach;
-    NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 0, !p->packed);
+    NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 1, 0, !p->packed);
     k.lanes = 1;
 
 #if !SHIFTS
@@ -285,7 +285,7 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
         if (zeros)
             NAME(copy_rows)(strip, p, k.at.x, rows, copies);
         else
-            NAME(pack_strip)(strip, p, k.at.x, 1, &k.b, MOST_VECTORS * VL);
+            NAME(pack_strip)(strip, p, k.at.x, 1, &k.b, MOST_VECTORS * VL, 0);
         for (i64 o = k.b.o0; o < k.b.o1; o++) {
             const T *const a = k.at.weights + NAME(weights_of)(&k, starts, o);
             for (i64 i = 0; i < panels; i++) {

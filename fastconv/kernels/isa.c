@@ -57,11 +57,11 @@ static i64 widest_panel(i64 mr)
 #define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6) X(1, 7) X(1, 8) X(1, 9) X(1, 10) X(1, 11) X(1, 12) \
     X(1, 13) X(1, 14)
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7)
-enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16, MOST_CHANNEL = INT32_MAX };
+enum { MOST_PIXELS = 14, MOST_SPAN = 1 << 16, MOST_CHANNEL = INT32_MAX, MOST_STRIDE = 2 };
 #else
 #define ROW_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 5) X(1, 6)
 #define TILES(X) ROW_TILES(X) X(2, 2) X(2, 3)
-enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11, MOST_CHANNEL = 1 << 12 };
+enum { MOST_PIXELS = 6, MOST_SPAN = 1 << 11, MOST_CHANNEL = 1 << 11, MOST_STRIDE = 1 };
 #endif
 enum { STORED_BYTES = 1 << 13, KEPT_BYTES = 1 << 15 }; /* sums of tiles that are stored together, of L1; steps of tiles */
 #define PAIRED(Q) ((Q) > 1 && 2 * (Q) <= MOST_PIXELS) /* tiles of two rows of so many pixels are there */
@@ -129,6 +129,7 @@ enum { FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13, PAGE_BYTES = 1
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14, MOST_BELOW = 16 };
 enum { PACKED_AHEAD = 512 }; /* bytes of the weights of each output channel that are fetched ahead of packing them */
 enum { AHEAD = 8, ROWS_TOGETHER = 64, MOST_PHASES = 64 }; /* packing: rows fetched ahead; rows and phases done together */
+enum { TURN_AHEAD = 512 }; /* bytes of each channel that are fetched ahead of turning them; to L2, as 16 channels may share a set of L1 */
 static i64 steps_of(const fc_conv *p)
 {
     return taps_of(p) * (p->icg <= least(p->few, p->ic_block) ? p->icg : 1);

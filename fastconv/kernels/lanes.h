@@ -152,6 +152,15 @@ static inline __attribute__((always_inline)) vec NAME(shifted)(vec a, vec b, int
 }
 #undef SHIFTED
 
+/* Every second element from `from` on, a vector of them; nothing behind the last is read. */
+#define INSIDE(L, S) (2 * (L) + (2 * (L) >= VECTOR_BYTES / T_BYTES))
+static inline __attribute__((always_inline)) vec NAME(every_second)(const T *from)
+{
+    const vec a = *(const loose_vec *)from, b = *(const loose_vec *)(from + VL - 1);
+    return __builtin_shuffle(a, b, (lane_index){EACH_LANE(INSIDE, 0)});
+}
+#undef INSIDE
+
 /* Every second element from `from` on, n of them: two vectors are read for one, nothing behind the last element. */
 static inline void NAME(copy_every_second)(T *to, const T *from, i64 n)
 {

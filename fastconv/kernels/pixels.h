@@ -218,11 +218,11 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
             k.s.b_channel = p->x_stride[1] / (i64)sizeof(T);
             if (gathers) k.gathered = strip;
         } else {
-            NAME(pack_strip)(strip, p, from, channels, &b, MOST_VECTORS * VL);
+            NAME(pack_strip)(strip, p, from, channels, &b, MOST_VECTORS * VL, 0);
             k.pixels = strip;
             k.s.b_channel = NAME(plane_pitch)(p);
         }
-        NAME(fill_steps)(p, &k.s, starts, &b, channels, k.shape.in_place, 0);
+        NAME(fill_steps)(p, &k.s, starts, &b, channels, 1, k.shape.in_place, 0);
         k.end.first = k.c0 == 0;
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);

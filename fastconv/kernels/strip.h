@@ -1,11 +1,17 @@
 /* A block's input as padded planes in scratch: strides become phases, padding becomes zeros or copies, so that a tap
  * is only another start address. Included by isa.c after product.h. */
 
-/* Bytes of one channel of a strip: an odd number of 64-byte lines, so that channels do not share cache sets. */
+/* Pixels of one channel of a strip. */
+static i64 NAME(plane_size)(const fc_conv *p)
+{
+    return p->d.taps * p->w.phases * strip_rows(p, p->rows) * (p->cols + p->w.reach);
+}
+
+/* From one channel to the next where these lie one behind the other: an odd number of 64-byte lines, so that they do not
+ * share cache sets. */
 static i64 NAME(plane_pitch)(const fc_conv *p)
 {
-    const i64 pixels = p->d.taps * p->w.phases * strip_rows(p, p->rows) * (p->cols + p->w.reach);
-    return ((pixels * (i64)sizeof(T) + 63) / 64 | 1) * 64 / (i64)sizeof(T);
+    return ((NAME(plane_size)(p) * (i64)sizeof(T) + 63) / 64 | 1) * 64 / (i64)sizeof(T);
 }
 
 /* The longest run of [0, count) along which the source of pixel k is regular: source(k) = source(lo) + (k - lo) * s. */
@@ -73,25 +79,24 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
         NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
 }
 
-/* A row of a strip (or several that follow each other without a gap in x, too), of its first channel: where its run [lo, hi)
- * and the pixels around it come from, `from` NULL: zeros; what is to be fetched of x, in bytes. */
+/* A row of a strip from pixel `at` on (or several that follow each other without a gap in x, too): where the run [lo, hi) of
+ * its first channel and the pixels around it come from, `from` NULL: zeros; what is to be fetched of x, in bytes. */
 #define strip_row NAME(strip_row)
 typedef struct {
-    T *to;
     const char *from;
-    i64 width, start, lo, hi, first, bytes;
+    i64 at, width, start, lo, hi, first, bytes;
 } strip_row;
 
 /* Whether a row follows another one, both in the strip and in x, where a pixel takes `step` bytes. */
 static int NAME(follows)(const strip_row *v, const strip_row *row, i64 step)
 {
-    return row->from && v->from == row->from + row->width * step && v->to == row->to + row->width && row->lo == 0
+    return row->from && v->from == row->from + row->width * step && v->at == row->at + row->width && row->lo == 0
            && row->hi == row->width && v->hi - v->lo == v->width;
 }
 
 /* Rows of all channels; those of a channel one after the other, as they lie together in x. `squares`: see pack_run_last. */
-static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w, i64 channels,
-                            int squares)
+static void NAME(pack_rows)(T *strip, const strip_row *rows, i64 count, i64 pitch, const i64 *step, const fc_axis *w,
+                            i64 channels, int squares)
 {
     i64 later = AHEAD % count, channel = AHEAD / count; /* the row that is fetched */
     for (i64 c = 0; c < channels; c++)
@@ -100,7 +105,7 @@ static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i
             for (i64 at = 0; channel < channels && at < fetched->bytes; at += 64)
                 __builtin_prefetch(fetched->from + channel * step[1] + fetched->first + at);
             if (++later == count) later = 0, channel++;
-            T *const to = v->to + c * pitch;
+            T *const to = strip + v->at + c * pitch;
             if (!v->from) {
                 memset(to, 0, v->width * sizeof(T));
                 continue;
@@ -110,20 +115,111 @@ static void NAME(pack_rows)(const strip_row *rows, i64 count, i64 pitch, const i
             if (!squares) NAME(pack_run)(to, line, step[4], w, v->start, v->lo, v->hi);
         }
     for (const strip_row *v = rows; squares && v < rows + count; v++)
-        if (v->from) NAME(pack_run_last)(v->to, pitch, v->from, step[4], w, v->start, v->lo, v->hi, channels);
+        if (v->from) NAME(pack_run_last)(strip + v->at, pitch, v->from, step[4], w, v->start, v->lo, v->hi, channels);
+}
+
+/* A vector of pixels that lie `apart` bytes, or the first n of them. */
+static inline __attribute__((always_inline)) vec NAME(load_apart)(const char *from, i64 apart, i64 n)
+{
+    const T *const pixels = (const T *)from;
+    if (apart == sizeof(T)) return n == VL ? (vec) * (const loose_vec *)pixels : NAME(load_lanes)(pixels, n);
+    if (apart == 2 * sizeof(T) && n == VL) return NAME(every_second)(pixels);
+    vec v = {0};
+    for (i64 i = 0; i < n; i++) v[i] = *(const T *)(from + i * apart);
+    return v;
+}
+
+/* A vector of pixels of as many channels, `channel` bytes from each other, or the first n of m channels: these side by side,
+ * `pixel` elements from one pixel to the next. Touches what comes behind. */
+static inline __attribute__((always_inline)) void NAME(turn_square)(T *to, i64 pixel, const char *from, i64 channel, i64 apart, i64 n,
+                                                             i64 m)
+{
+    vec row[VECTOR_BYTES / T_BYTES];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) {
+        const char *const line = from + least(i, m - 1) * channel;
+        __builtin_prefetch(line + TURN_AHEAD, 0, 2);
+        row[i] = NAME(load_apart)(line, apart, n);
+    }
+    NAME(transpose)(row);
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++)
+        if (m == VL && i < n)
+            *(loose_vec *)(to + i * pixel) = row[i];
+        else if (i < n)
+            NAME(store_lanes)(to + i * pixel, row[i], m);
+}
+
+/* A run of `count` pixels of m channels, a vector at most. */
+static void NAME(turn_run)(T *to, i64 pixel, const char *from, i64 channel, i64 apart, i64 count, i64 m)
+{
+    const i64 item = sizeof(T);
+    for (i64 k = 0; k < count; k += VL) {
+        const i64 at = count < VL ? 0 : least(k, count - VL); /* the last ones again rather than a part of a vector */
+        T *const there = to + at * pixel;
+        const char *const here = from + at * apart;
+        if (m < VL || count < VL)
+            NAME(turn_square)(there, pixel, here, channel, apart, least(count, VL), m);
+        else if (apart == item)
+            NAME(turn_square)(there, pixel, here, channel, item, VL, VL);
+        else
+            NAME(turn_square)(there, pixel, here, channel, apart, VL, VL);
+    }
+}
+
+/* Rows of pixels whose channels lie side by side, a block of channels behind the other. */
+static void NAME(pack_pixels)(T *strip, const strip_row *rows, i64 count, i64 size, const i64 *step, const fc_axis *w,
+                              i64 channels, i64 block)
+{
+    const int last = step[1] == sizeof(T) && step[4] != sizeof(T); /* in x, too */
+    for (i64 c0 = 0; c0 < channels; c0 += block) {
+        const i64 n = least(block, channels - c0), together = last ? n : 2 * VL; /* what a line holds on AVX2 */
+        T *const pixels = strip + c0 * size;
+        for (const strip_row *v = rows; v < rows + count; v++) {
+            if (!v->from) memset(pixels + v->at * n, 0, v->width * n * sizeof(T));
+            for (i64 k = 0; v->from && k < v->width; k++) {
+                if (k == v->lo) k = v->hi;
+                for (i64 c = 0; c < n && k < v->width; c++)
+                    pixels[(v->at + k) * n + c] = NAME(pixel)(v->from + (c0 + c) * step[1], step[4], w, v->start + k * w->stride);
+            }
+        }
+        for (i64 c = 0; c < n; c += together)
+            for (const strip_row *v = rows; v < rows + count; v++) {
+                if (!v->from || v->lo >= v->hi) continue;
+                T *const to = pixels + (v->at + v->lo) * n;
+                const char *const from = v->from + c0 * step[1];
+                const i64 *const source = w->source + v->start + v->lo * w->stride;
+                for (i64 k = 0; last && k < v->hi - v->lo; k++)
+                    NAME(copy)(to + k * n, (const T *)(from + source[k * w->stride] * step[4]), n);
+                for (i64 j = c; !last && j < least(c + together, n); j += VL)
+                    NAME(turn_run)(to + j, n, from + j * step[1] + *source * step[4], step[1], w->stride * step[4],
+                                   v->hi - v->lo, least(VL, n - j));
+            }
+    }
+}
+
+/* One way or the other, see pack_strip. */
+static void NAME(pack_listed)(T *strip, const strip_row *rows, i64 count, const fc_conv *p, const fc_axis *w, i64 channels,
+                              int squares, i64 beside)
+{
+    if (beside)
+        NAME(pack_pixels)(strip, rows, count, NAME(plane_size)(p), p->x_stride, w, channels, beside);
+    else
+        NAME(pack_rows)(strip, rows, count, NAME(plane_pitch)(p), p->x_stride, w, channels, squares);
 }
 
 /* Copy `channels` channels of x, from the address `x` on, into padded planes: strip[channel][kd tap][w phase]
  * [strip_rows][cols + reach], channels plane_pitch apart. Whatever lies between them and the slack of one panel behind
- * the last is set to zero: it is read, though never stored, and denormals would be slow. */
-static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack)
+ * the last is set to zero: it is read, though never stored, and denormals would be slow. Or, where `beside` is not 0, side by
+ * side in pixels, so many at a time: strip[block of channels][kd tap][w phase][strip_rows][cols + reach][channel]. */
+static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 channels, const block *b, i64 slack, i64 beside)
 {
-    const i64 pitch = NAME(plane_pitch)(p), height = strip_rows(p, b->rows), x0 = b->x0 * p->w.stride;
+    const i64 height = strip_rows(p, b->rows), x0 = b->x0 * p->w.stride;
     fc_axis w = p->w;
     i64 width = b->cols + w.reach;
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
     const i64 *const step = p->x_stride, apart = w.stride * step[4];
-    const int squares = step[1] == sizeof(T) && channels >= VL; /* which go by a table that is as long as one row */
+    const int squares = step[1] == sizeof(T) && channels >= VL && !beside; /* which go by a table that is as long as one row */
     const int fetch = !squares && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
     const int flat = !squares && apart == sizeof(T) && w.phases == 1;
     strip_row rows[ROWS_TOGETHER];
@@ -139,8 +235,8 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
                 const i64 i = padded_row(p, b->rows, b->y0, j), row = i < p->h.source_len ? p->h.source[i] : -1;
                 const char *const from = depth < 0 || row < 0 ? NULL : x + depth * step[2] + row * step[3];
                 for (i64 pw = first; pw < end; pw++) { /* inside: all phases of a row while it is in L1 */
-                    strip_row v = {.to = strip + ((r * w.phases + pw) * height + j) * width, .from = from,
-                                   .width = width, .start = x0 + w.phase[pw], .lo = lo[pw - first], .hi = hi[pw - first]};
+                    strip_row v = {.from = from, .at = ((r * w.phases + pw) * height + j) * width, .width = width,
+                                   .start = x0 + w.phase[pw], .lo = lo[pw - first], .hi = hi[pw - first]};
                     if (fetch && from && pw == first && v.lo < v.hi)
                         v.first = w.source[v.start + v.lo * w.stride] * step[4], v.bytes = (v.hi - v.lo) * apart;
                     if (flat && count && NAME(follows)(&v, rows + count - 1, step[4])) {
@@ -150,7 +246,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
                         continue;
                     }
                     if (count == ROWS_TOGETHER) {
-                        NAME(pack_rows)(rows, count, pitch, step, &w, channels, squares);
+                        NAME(pack_listed)(strip, rows, count, p, &w, channels, squares, beside);
                         count = 0;
                     }
                     rows[count++] = v;
@@ -158,9 +254,9 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
             }
         }
     }
-    if (count) NAME(pack_rows)(rows, count, pitch, step, &w, channels, squares);
-    const i64 used = p->d.taps * w.phases * height * width;
-    for (i64 c = 0; c < channels; c++)
+    if (count) NAME(pack_listed)(strip, rows, count, p, &w, channels, squares, beside);
+    const i64 pitch = NAME(plane_pitch)(p), used = p->d.taps * w.phases * height * width;
+    for (i64 c = 0; !beside && c < channels; c++)
         memset(strip + c * pitch + used, 0, (pitch - used + (c == channels - 1 ? slack : 0)) * sizeof(T));
 }
 
@@ -190,8 +286,9 @@ static void NAME(fetch_rows)(const fc_conv *p, const char *x, i64 channels, cons
 }
 
 /* Where each step of a micro-kernel starts: in the strip (or in x itself), and in weights that lie `plain` or, in lanes of
- * channels, packed; `s` has the distances between channels. Few channels become steps of their own, see steps_of. */
-static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const block *b, i64 channels,
+ * channels, packed; `s` has the distances between channels, `pixel` is that between pixels of a strip. Few channels become
+ * steps of their own, see steps_of. */
+static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const block *b, i64 channels, i64 pixel,
                              int in_place, int plain)
 {
     const i64 *const ws = p->weight_stride, item = sizeof(T), height = strip_rows(p, b->rows);
@@ -204,6 +301,7 @@ static void NAME(fill_steps)(const fc_conv *p, steps *s, step_start *to, const b
                 const i64 plane = p->interleaved ? r : r * p->w.phases + p->w.tap_phase[j];
                 i64 at = (plane * height + tap_row(p, b->rows, i)) * width + p->w.tap_offset[j];
                 if (p->interleaved) at = 2 * at + p->w.tap_phase[j];
+                at *= pixel;
                 if (in_place)
                     at = (depth_at(p, b->z, r) * p->x_stride[2] + tap_at(&p->h, i) * p->x_stride[3]
                           + tap_at(&p->w, j) * p->x_stride[4]) / item;

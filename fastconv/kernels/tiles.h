@@ -127,7 +127,11 @@ static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
         TILE_BODY(R, Q, NV, COL, SPACED)                                                                       \
     }
 #define TILE_BY(R, Q, APART, COL, SPACED) TILE_OF(R, Q, 1, APART, COL, SPACED) TILE_OF(R, Q, 2, APART, COL, SPACED)
+#if WIDE
 #define TILE(R, Q) TILE_BY(R, Q, 1, 1, 0) TILE_BY(R, Q, 2, 2, 0) TILE_BY(R, Q, n, b_col, 1)
+#else
+#define TILE(R, Q) TILE_BY(R, Q, 1, 1, 0) TILE_BY(R, Q, n, b_col, 1)
+#endif
 TILES(TILE)
 #undef TILE
 #undef TILE_BY
@@ -157,14 +161,19 @@ ROW_TILES(PRODUCT_TILE)
 typedef void (*tile_fn)(const T *, const T *, const steps *, T *, const tile_end *);
 typedef void (*product_tile_fn)(const T *, const T *, const steps *, T *, int, const char *, i64);
 
-/* tiles[elements between pixels of a row: 1, 2, or any][vectors - 1][rows][pixels of a row] */
-static const tile_fn NAME(tiles)[3][2][3][MOST_PIXELS + 1] = {
-#define ENTRY(R, Q) \
-    [0][0][R][Q] = NAME(tile_##R##x##Q##x1s1), [0][1][R][Q] = NAME(tile_##R##x##Q##x2s1), \
-    [1][0][R][Q] = NAME(tile_##R##x##Q##x1s2), [1][1][R][Q] = NAME(tile_##R##x##Q##x2s2), \
-    [2][0][R][Q] = NAME(tile_##R##x##Q##x1sn), [2][1][R][Q] = NAME(tile_##R##x##Q##x2sn),
+/* tiles[elements between pixels of a row: any, 1, 2 where a strip has no channels there][vectors - 1][rows][pixels of a row] */
+static const tile_fn NAME(tiles)[WIDE ? 3 : 2][2][3][MOST_PIXELS + 1] = {
+#define ENTRY_OF(I, R, Q, APART) \
+    [I][0][R][Q] = NAME(tile_##R##x##Q##x1s##APART), [I][1][R][Q] = NAME(tile_##R##x##Q##x2s##APART),
+#define ENTRY(R, Q) ENTRY_OF(0, R, Q, n) ENTRY_OF(1, R, Q, 1)
     TILES(ENTRY)
 #undef ENTRY
+#if WIDE
+#define ENTRY(R, Q) ENTRY_OF(2, R, Q, 2)
+    TILES(ENTRY)
+#undef ENTRY
+#endif
+#undef ENTRY_OF
 };
 
 /* product_tiles[vectors - 1][tiles] */
