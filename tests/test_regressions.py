@@ -225,6 +225,26 @@ def test_the_stride_of_an_axis_of_one_element_means_nothing(stride):
     np.testing.assert_array_equal(found, np.full((1, 16, 5, 1), 16))
 
 
+@pytest.mark.parametrize("name", ["cython", "winograd", "numba"])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_a_field_of_a_record_of_odd_size(rng, name, layout):
+    """The stride of an axis of one element was divided by an element's size; with padding x was read a byte off."""
+
+    def field(channels):  # and a channel more, as NumPy shows contiguous arrays with strides of its own
+        shape = (20, channels + 1) if layout == "NHWC" else (channels, 21)
+        values = np.zeros((1, 1), [("values", "f4", shape), ("flag", "u1")])["values"]
+        return values[..., :channels] if layout == "NHWC" else np.moveaxis(values, 1, 2)[..., :20]
+
+    x, out, residual = field(16), field(24), field(24)
+    assert x.strides[layout.index("H")] % 4
+    x[...] = rng.integers(-4, 5, x.shape)
+    residual[...] = rng.integers(-4, 5, residual.shape)
+    w, options = rng.integers(-3, 4, (24, 16, 3, 3)).astype("float32"), {"padding": 1, "layout": layout}
+    expected = fastconv.conv2d(x.copy(), w, residual=residual.copy(), backend="im2col", **options)
+    fastconv.conv2d(x, w, residual=residual, out=out, backend=name, **options)
+    np.testing.assert_allclose(out, expected, atol=1e-4 if name == "winograd" else 0)
+
+
 def test_rows_that_are_far_apart(rng):
     """What lies between rows was fetched ahead, too."""
     room = rng.standard_normal((1, 64, 8, 4096)).astype("float32")

@@ -575,6 +575,8 @@ cdef char *_strided(array, int64_t *strides) except? NULL:
         raise ValueError(f"expected five axes (n, c, d, h, w); got {array.ndim}")
     for i in range(5):
         strides[i] = view.strides[i]
+        if view.shape[i] == 1 and view.strides[i] % view.itemsize:
+            strides[i] = 0  # it leads nowhere, and kernels count in elements
     address = <char *>view.buf
     PyBuffer_Release(&view)
     return address

@@ -32,7 +32,7 @@ typedef struct {
 #define panel NAME(panel)
 typedef struct {
     const T *pixels;
-    i64 nv;
+    i64 channel, nv; /* elements between the channels of `pixels` */
     const segment *segments;
     int pieces, whole;
 } panel;
@@ -99,10 +99,6 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
     steps s = k->s;
-    if (k->gathered) {
-        NAME(gather)(k, panels->pixels, panels->nv);
-        s.b_channel = panels->nv * VL;
-    }
     product_end e = {.ahead = count == 1 && !k->gathered ? panels->nv : 0, .last = 2 * panels->nv};
     i64 group = k->b.o0 / p->lanes * p->lanes; /* first of the channels of one stream of weights */
     int odd = 0;
@@ -115,6 +111,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
         next = o + blocks * mr;
         for (const panel *v = panels; v < panels + count; v++) {
             const int direct = v->whole && valid == mr, done = direct && !finish;
+            s.b_channel = v->channel;
             e.blocks = done ? blocks : 1;
             e.c_row = direct ? c_row : v->nv * VL;
             e.add = direct && !k->end.first;
@@ -124,7 +121,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
                 T *const to = direct ? (T *)(k->out + at * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col
                                      : tiles[odd];
                 e.bias = done && bias ? bias + at : NULL;
-                products[v->nv](a + i * mr, k->gathered ? k->gathered : v->pixels, &s, to, &e);
+                products[v->nv](a + i * mr, v->pixels, &s, to, &e);
                 if (before.rows) NAME(store_block)(k, &before);
                 before.rows = 0;
                 if (done) continue;
@@ -159,8 +156,14 @@ static void NAME(multiply_runs)(const panel_work *k)
             }
             next = least(start + nv * VL, length);
             const int pieces = NAME(cut)(end, &k->shape, run, start, again ? start : q, next, k->b.cols, k->joined);
-            panels[count++] = (panel){k->pixels + run * k->shape.width + start, nv, end, pieces,
-                                      k->unit && pieces == 1 && end->length == nv * VL};
+            const T *const pixels = k->pixels + run * k->shape.width + start;
+            panel *const v = panels + count++;
+            *v = (panel){pixels, k->s.b_channel, nv, end, pieces, k->unit && pieces == 1 && end->length == nv * VL};
+            if (k->gathered) {
+                NAME(gather)(k, pixels, nv);
+                v->pixels = k->gathered;
+                v->channel = nv * VL;
+            }
             end += pieces;
             if (count < together && end < segments + MOST_PANELS) continue;
             NAME(multiply_panels)(k, panels, count);
@@ -223,6 +226,10 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
             k.s.b_channel = NAME(plane_pitch)(p);
         }
         NAME(fill_steps)(p, &k.s, starts, &b, channels, 1, k.shape.in_place, 0);
+        if (k.gathered) { /* from the slice that the only tap reads */
+            k.pixels += starts->b;
+            starts->b = 0;
+        }
         k.end.first = k.c0 == 0;
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);
