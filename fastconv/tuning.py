@@ -42,8 +42,8 @@ STRIP_SHARE, MOST_STRIP_BYTES = 1 / 2, 640 * 1024
 
 FEW_PIXELS, FEW_PIXELS_SHARE = 128, 3 / 4
 """Where a task has fewer pixels than this, and so loads all weights for few products, the share that it may take.
-zen3-2 (512 KB), one thread, beside busy neighbours, 2026-11: 512->512 3x3 at 28x28 1.09-1.16x, at 14x14 1.03-1.04x, dilated
-by 2 at 33x33 1.06-1.11x; but 128->192 at 26x26, 338 pixels a task without it, 0.91-1.00x."""
+zen3-2 (512 KB), one thread, beside busy neighbours, 2026-11: 512->512 3x3 at 28x28 1.09-1.16x, at 14x14 1.03-1.04x,
+dilated by 2 at 33x33 1.06-1.11x; but 128->192 at 26x26, 338 pixels a task without it, 0.91-1.00x."""
 
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256

@@ -1,5 +1,5 @@
-/* A block's input as padded planes in scratch: strides become phases, padding becomes zeros or copies, so that a tap
- * is only another start address. Included by isa.c after product.h. */
+/* A block's input in scratch, padded, a plane for each channel or channels side by side: strides become phases, padding
+ * becomes zeros or copies, so that a tap is only another start address. Included by isa.c after product.h. */
 
 /* Pixels of one channel of a strip. */
 static i64 NAME(plane_size)(const fc_conv *p)
@@ -131,8 +131,8 @@ static inline __attribute__((always_inline)) vec NAME(load_apart)(const char *fr
 
 /* A vector of pixels of as many channels, `channel` bytes from each other, or the first n of m channels: these side by side,
  * `pixel` elements from one pixel to the next. Touches what comes behind. */
-static inline __attribute__((always_inline)) void NAME(turn_square)(T *to, i64 pixel, const char *from, i64 channel, i64 apart, i64 n,
-                                                             i64 m)
+static inline __attribute__((always_inline)) void NAME(turn_square)(T *to, i64 pixel, const char *from, i64 channel,
+                                                                    i64 apart, i64 n, i64 m)
 {
     vec row[VECTOR_BYTES / T_BYTES];
 #pragma GCC unroll 16
@@ -167,7 +167,7 @@ static void NAME(turn_run)(T *to, i64 pixel, const char *from, i64 channel, i64 
     }
 }
 
-/* Rows of pixels whose channels lie side by side, a block of channels behind the other. */
+/* Rows of pixels whose channels lie side by side, one block of channels behind the other, `size` pixels each. */
 static void NAME(pack_pixels)(T *strip, const strip_row *rows, i64 count, i64 size, const i64 *step, const fc_axis *w,
                               i64 channels, i64 block)
 {
@@ -178,7 +178,7 @@ static void NAME(pack_pixels)(T *strip, const strip_row *rows, i64 count, i64 si
         for (const strip_row *v = rows; v < rows + count; v++) {
             if (!v->from) memset(pixels + v->at * n, 0, v->width * n * sizeof(T));
             for (i64 k = 0; v->from && k < v->width; k++) {
-                if (k == v->lo) k = v->hi;
+                if (k == v->lo) k = v->hi; /* around the run */
                 for (i64 c = 0; c < n && k < v->width; c++)
                     pixels[(v->at + k) * n + c] = NAME(pixel)(v->from + (c0 + c) * step[1], step[4], w, v->start + k * w->stride);
             }
