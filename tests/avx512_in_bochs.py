@@ -33,6 +33,7 @@ boot: cdrom
 com1: enabled=1, mode=file, dev=serial.txt
 log: bochs.txt
 panic: action=report
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 """
 
 
