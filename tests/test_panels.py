@@ -26,14 +26,16 @@ def test_panels_put_together_give_the_bits_of_packed_rows(isa, rng, fenced, high
         np.testing.assert_array_equal(plan(copy, threads=2), expected)
 
 
+@pytest.mark.parametrize("padding", [0, (1, 0, 0)])  # with padding they are packed
 @pytest.mark.parametrize("groups", [1, 2])
-def test_of_volumes(isa, rng, fenced, groups):
+def test_of_volumes(isa, rng, fenced, groups, padding):
     x = rng.integers(-4, 5, (2, 130 // (3 - groups), 5, 9, 7)).astype("float32")
     w, bias = rng.integers(-3, 4, (66, x.shape[1] // groups, 1, 1, 1)).astype("float32"), np.arange(66, dtype="float32")
-    expected = reference(x, w, bias, groups=groups, padding=(1, 0, 0))
+    options = {"groups": groups, "padding": padding}
+    expected = reference(x, w, bias, **options)
     for copy in fenced(x):
         for threads in (1, 2):
-            result = fastconv.conv3d(copy, w, bias, groups=groups, padding=(1, 0, 0), backend="cython", threads=threads)
+            result = fastconv.conv3d(copy, w, bias, backend="cython", threads=threads, **options)
             np.testing.assert_array_equal(result, expected)
 
 
