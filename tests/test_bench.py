@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.bench import cases, contest, contestants, probes, processes, ratios, report, tables
+from fastconv.bench import cases, contest, contestants, probes, processes, ratios, reference, report, tables
+from fastconv.bench.case import arrays
+from fastconv.bench.problems import PROBLEMS
 from fastconv.caches import caches
 
 QUIET = [(100.0, 100.0)] * 8
@@ -206,6 +208,25 @@ def test_a_contest_runs_checks_pairs_and_reports():
     assert all(entry.peak_memory_bytes is not None for entry in entries) or not os.path.exists("/proc/self/clear_refs")
     again = report.check(json.loads(json.dumps(document, allow_nan=False)), "test")
     assert again == document and document["duels"] == document["groups"] == []
+
+
+@pytest.mark.parametrize("name", ["plain-3x3", "batch-3-stride-2", "groups-2", "1-D-plain", "3-D-strides"])
+def test_a_backend_may_have_its_channels_last(name):
+    case = next(c for c in PROBLEMS if c.name == name)
+    data = arrays(case)
+    right = reference.expected(case, data)
+    ready = contestants.ready("cython-nhwc", case, data, 1)
+    result = ready.call()
+    assert result.shape == right.shape and result.strides[1] == result.itemsize
+    assert np.abs(result - right).max() <= ready.allowed(data, right)
+    assert contestants.describe("auto-nhwc").setting.endswith("channels last")
+
+
+def test_what_is_channels_last_as_it_is_is_refused():
+    case = next(c for c in PROBLEMS if c.name == "NHWC-3x3")
+    with pytest.raises(contestants.Refused, match="last as it is"):
+        contestants.ready("cython-nhwc", case, arrays(case), 1)
+    assert not contestants.concerns("auto-nhwc", cases.find("resnet-max-3x3s2"))
 
 
 def made_up(ratio=2.0, rounds=12, seconds=1e-3, bandwidth=10.0):

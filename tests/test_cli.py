@@ -97,6 +97,7 @@ def one_line(capsys):
         (["bench", "--threads", "two"], ["two", "1,2"]),
         (["bench", "--rounds", "0"], ["--rounds=0"]),
         (["bench", "--backends", "best"], ["best", "im2col"]),
+        (["bench", "--backends", "best-nhwc"], ["best", "im2col"]),
         (["bench", "--from", "nowhere.json"], ["nowhere.json"]),
         (["bench", "--against", "nowhere.json"], ["--against", "nowhere.json"]),
         (["bench", "--caches", "warm"], ["warm", "hot or cold"]),

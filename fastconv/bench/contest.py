@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import registry
 from fastconv.bench import contestants, ratios, reference
 from fastconv.bench.case import AnyCase, arrays
-from fastconv.bench.machine import unavailable
 from fastconv.bench.probes import Level, Probes, level_of
 from fastconv.bench.processes import Gone, Process, pinned
 
@@ -127,8 +125,8 @@ def pace(once: float, rounds: int, cache: str) -> Pace:
 
 
 def present(names: Sequence[str]) -> tuple[list[str], list[Absence]]:
-    """Those of the named backends that run here, and the others with the reason."""
-    reasons = {name: unavailable(registry.find(name)) for name in names}
+    """Those of the named contestants that run here, and the others with the reason."""
+    reasons = {name: contestants.missing(name) for name in names}
     absences = [Absence("", name, why) for name, why in reasons.items() if why is not None]
     return [name for name, why in reasons.items() if why is None], absences
 

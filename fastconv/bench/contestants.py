@@ -1,4 +1,8 @@
-"""Who can be timed: the backends, ``auto`` and the rivals, each made ready for a case in this process."""
+"""Who can be timed: the backends, ``auto`` and the rivals, each made ready for a case in this process.
+
+A backend takes part channels first, or with ``-nhwc`` behind its name channels last, as PyTorch does: x and the result
+lie so from the start, nothing is converted.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from fastconv.errors import UnsupportedConv
 
 AUTO = "auto"
 """The contestant that is `backend="auto"`: what a user gets who does not choose."""
+
+CHANNELS_LAST = "-nhwc"
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
                      "FASTCONV_NUM_THREADS")  # fmt: skip
@@ -63,6 +69,15 @@ def is_peer(name: str) -> bool:
     return name in {peer.name for peer in peers.PEERS}
 
 
+def backend_of(name: str) -> tuple[str, bool]:
+    """What `fastconv.plan` takes as backend for a contestant that is no rival, and whether channels are last.
+
+    >>> backend_of("cython"), backend_of("auto-nhwc")
+    (('cython', False), ('auto', True))
+    """
+    return name.removesuffix(CHANNELS_LAST), name.endswith(CHANNELS_LAST)
+
+
 def concerns(name: str, case: AnyCase) -> bool:
     """Whether to ask a contestant for a case at all: poolings have no backends, ``auto`` is what fastconv does."""
     return name == AUTO or is_peer(name) or isinstance(case, Case)
@@ -72,7 +87,8 @@ def missing(name: str) -> str | None:
     """Why a contestant cannot run here, with what to do about it; None if it can."""
     if is_peer(name):
         return peers.missing(peers.find(name))
-    return None if name == AUTO else unavailable(registry.find(name))
+    backend, _ = backend_of(name)
+    return None if backend == AUTO else unavailable(registry.find(backend))
 
 
 def environment(name: str, threads: int) -> dict[str, str]:
@@ -84,8 +100,10 @@ def environment(name: str, threads: int) -> dict[str, str]:
 def describe(name: str) -> Contestant:
     """Loads what it must to know the version."""
     if not is_peer(name):
-        summary = "the backend that the plan chooses" if name == AUTO else registry.find(name).summary
-        return Contestant(name, "backend", f"fastconv {name}", fastconv.__version__, summary)
+        backend, last = backend_of(name)
+        summary = "the backend that the plan chooses" if backend == AUTO else registry.find(backend).summary
+        setting = f"{summary}; channels last" if last else summary
+        return Contestant(name, "backend", f"fastconv {name}", fastconv.__version__, setting)
     peer = peers.find(name)
     version = " ".join(filter(None, (peers.version(peer), peer.details())))
     return Contestant(name, "peer", peer.title, version, peer.setting)
@@ -108,15 +126,28 @@ def ready(name: str, case: AnyCase, data: Arrays, threads: int) -> Ready:
 
 
 def _plan(name: str, case: Case, data: Arrays, threads: int) -> Ready:
+    backend, last = backend_of(name)
+    options, x = case.options, data.x
+    if last:
+        if case.spec.channels_last:
+            raise Refused("its channels are last as it is")
+        options["layout"], x = ("NWC", "NHWC", "NDHWC")[case.spec.ndim - 1], np.moveaxis(x, 1, -1)
     try:
-        plan = fastconv.plan(data.w, data.x.shape, data.bias, backend=name, **case.options)
+        plan = fastconv.plan(data.w, x.shape, data.bias, backend=backend, **options)
     except UnsupportedConv as error:
         raise Refused(error.reason) from None
-    x, out = aligned(data.x), aligned(np.zeros(plan.out_shape, plan.spec.acc_dtype))
+    x, out = aligned(x), aligned(np.zeros(plan.out_shape, plan.spec.acc_dtype))
     with fastconv.num_threads(threads):
         workspace = plan.workspace_bytes
-    algorithm = f"{plan.backend} {plan.algorithm}" if name == AUTO else plan.algorithm
-    return Ready(partial(plan, x, out=out, threads=threads), algorithm, workspace, plan.error_bound)
+    algorithm = f"{plan.backend} {plan.algorithm}" if backend == AUTO else plan.algorithm
+    run = partial(plan, x, out=out, threads=threads)
+    shown = np.moveaxis(out, -1, 1) if last else out
+
+    def call() -> np.ndarray:
+        run()
+        return shown
+
+    return Ready(call, algorithm, workspace, plan.error_bound)
 
 
 def _pool(case: PoolCase, data: Arrays, threads: int) -> Ready:

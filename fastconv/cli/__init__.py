@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="small layers and few rounds: is everything right?")
     bench.add_argument("--cases", metavar="A,B", help="names, groups, patterns such as 'resnet-*', or 'all'; 'list' "
                        "lists them (default: about thirty of all groups)")  # fmt: skip
-    bench.add_argument("--backends", metavar="A,B", help="default: auto and all but naive, which takes seconds a call")
+    bench.add_argument("--backends", metavar="A,B", help="default: auto and all but naive, which takes seconds a call; "
+                       "with '-nhwc' behind a name, channels last")  # fmt: skip
     bench.add_argument("--peers", metavar="A,B", help="rivals to measure beside: names, or 'all' that are installed")
     bench.add_argument("--threads", metavar="1,2", help="numbers of threads to measure")
     bench.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds of each case (default: 60)")

@@ -106,15 +106,17 @@ def _contestants(args: argparse.Namespace) -> tuple[list[str], list[contest.Abse
     """Who takes part, and who is left out; a backend that was named must be there, and so must a rival."""
     default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and registry.installed("numba"))]
     wanted = listed(args.backends) if args.backends is not None else [contestants.AUTO, *default]
-    auto = [contestants.AUTO] * (contestants.AUTO in wanted)
-    plain = [name for name in wanted if name != contestants.AUTO]
-    names, absences = contest.present(backend_names(",".join(plain), default) if plain or not auto else [])
+    plain = [backend for backend, _ in map(contestants.backend_of, wanted) if backend != contestants.AUTO]
+    if plain or not wanted:
+        backend_names(",".join(plain), default)  # which says what is wrong with them
+    wanted.sort(key=lambda name: contestants.backend_of(name)[0] != contestants.AUTO)
+    names, absences = contest.present(list(dict.fromkeys(wanted)))
     if args.backends is not None and absences:
         raise Failure(f"backend {absences[0].contestant!r} is not available: {absences[0].because}")
     if "naive" not in default and args.backends is None:
         absences.append(contest.Absence("", "naive", "left out, it takes seconds a call; name it in --backends"))
     rivals, gone = _rivals(args.peers)
-    return auto + names + rivals, absences + gone
+    return names + rivals, absences + gone
 
 
 def _rivals(text: str | None) -> tuple[list[str], list[contest.Absence]]:
