@@ -159,10 +159,8 @@ static void NAME(multiply_row)(tile_work *k, channel_block *v, i64 i, i64 end, i
             e->ahead = v->next + v->touched;
             e->ahead_step = 64;
             v->touched += s->products * 64;
-        } else
-            while (k->t.spaced && s == &k->s && i + e->tiles < end
-                   && NAME(tile_steps)(&k->t, s, i + e->tiles, y, x + e->tiles * q, high, q) == s)
-                e->tiles++;
+        } else if (k->t.spaced && s == &k->s)
+            while (i + e->tiles < end && x + (e->tiles + 1) * q <= k->t.all_cols.end) e->tiles++;
         e->out = k->out + v->o * step[1] + y * step[3] + x * step[4] + v->ends;
         NAME(touch_outputs)(e, 0, high);
         NAME(tiles)[k->kernel][v->nv - 1][high][q](v->weights, k->pixels + y * k->s.b_row + x * k->s.b_col, s, c, e);

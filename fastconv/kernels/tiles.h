@@ -90,10 +90,10 @@ static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
  *   c[i / Q * c_row + i % Q * c_col + j] (+)= sum over steps t, their channels k of
  *                a[(start[t].a + k) * NV * VL + j] * b[start[t].b + k * b_channel + i / Q * b_row + i % Q * COL]
  * for j < NV * VL and those i < R * Q that are in part start[t].part; summed as in product.h, so that both give the same
- * bits. COL is 1 or 2, c_col NV * VL; or pixels have channels between them, SPACED: then steps differ in length, there
- * may be several tiles, and c may be `out` itself. */
+ * bits. COL is 1 or 2, c_col NV * VL; or pixels have channels between them, SPACED: then b_channel is 1, steps differ in
+ * length, there may be several tiles, and c may be `out` itself. */
 #define TILE_BODY(R, Q, NV, COL, SPACED)                                                                       \
-    const i64 b_channel = s->b_channel, c_row = e->c_row, c_col = (SPACED) ? e->c_col : NV * VL;               \
+    const i64 b_channel = (SPACED) ? 1 : s->b_channel, c_row = e->c_row, c_col = (SPACED) ? e->c_col : NV * VL; \
     const char *ahead = e->ahead;                                                                              \
     const i64 ahead_step = e->ahead_step;                                                                      \
     const int plain = UNROLLED > 1 && ahead_step == 0 && ((SPACED) || s->channels % UNROLLED == 0);            \
