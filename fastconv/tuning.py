@@ -2,6 +2,7 @@
 
 Machine "zen5-2": AMD EPYC (family 26), 2 cores, AVX-512, 48 KB L1, 1 MB L2 a core, gcc 12, November 2026. "zen4-2": AMD
 EPYC (family 25, model 17), 2 cores, AVX-512 at half the rate, 32 KB L1, 1 MB L2 a core, gcc 12, November 2026.
+"zen3-2": AMD EPYC (family 25, model 1), 2 cores, AVX2, 32 KB L1, 512 KB L2 a core, gcc 12, same month.
 "zen1-2": AMD EPYC (family 23, model 1), 2 cores, AVX2 at half the rate, 32 KB L1, 512 KB L2 a core, gcc 12, same month.
 """
 
@@ -74,18 +75,23 @@ at 256x256 40, 48; 1->32 at 224x224 40, 46; 1->16 at 48x480 61, 51; 1->64 5x5 at
 TILES_HELD = 4
 """Register tiles of a row whose pixels must fit a strip for all input channels; else these are packed in blocks."""
 
-ROWS = {8: 1.0, 4: 0.99, 2: 0.88, 1: 0.47}
-MOST_ROWS = 8
+ROWS = {14: {8: 1.0, 4: 0.99, 2: 0.88, 1: 0.47}, 6: {4: 0.83, 2: 0.74, 1: 0.47}}
+ROWS_FAR = {14: ROWS[14], 6: {4: 0.78, 2: 0.52, 1: 0.47}}
+COLUMN_BYTES = 170
 LEAST_SUMS = 10
 STORE_VECTOR, STORE_STRIDED, PACK_LAST = 4, 2, 4
-STORE_TRANSPOSED = {14: 16, 6: 10}
-"""How fast the compiled kernels are, for the choice of their shape, in multiply-adds of a vector.
+STORE_TRANSPOSED = {14: 16, 6: 32}
+PACK_PHASES = {14: 0, 6: 2}
+"""How fast the compiled kernels are, for the choice of their shape, in multiply-adds of a vector; where it says so, by
+the pixels of a register tile, 14 with 32 vector registers, 6 with 16.
 
-Output channels of a register block of pixels -> share of the peak; sums in registers from which on a tile of channels
-is as fast as it gets; what storing a vector of sums takes, an element with a stride, packing one of channels-last
-pixels that are read in place otherwise, and, by the pixels of a register tile, a vector that is transposed on its way.
-zen1-2, one thread, 2026-11: 258 layers of 3 to 256 channels at 14x14 to 112x112 take 0.8 % longer in NCHW, and 0.2 in
-NHWC, than with the better kind of the two."""
+Output channels of a register block of pixels -> share of the peak, and the same where what the taps of several rows
+read of a column of pixels takes more than so many bytes, so that a panel leaves L1; sums in registers from which on a
+tile of channels is as fast as it gets; what storing a vector of sums takes, an element with a stride, packing one of
+channels-last pixels that are read in place otherwise; a vector that is transposed on its way; and packing an element
+of pixels that a stride splits into phases. zen3-2, one thread, 2026-11, layers of 3 to 256 channels at 7x7 to 160x160,
+strides 1 to 3: 500 take 0.9 % longer in NCHW than with the better kind of the two (fitted to 390 of them; with the
+constants of zen1-2 5.4 %), 130 in NHWC 0.1 %. 14: zen5-2."""
 
 LOSS_DIRECT, BLAS_BLOCK, LOSS_FFT = 1.1, 384, 6.5
 """Constants of ``error_typical``, which tests/test_errors.py holds to a factor of 3: largest error of normal and

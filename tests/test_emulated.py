@@ -155,8 +155,6 @@ def stand_in(monkeypatch, layer, width, wide):
 
     monkeypatch.setattr(layer, "ran", [])
     monkeypatch.setattr("fastconv.adapters.compiled._compiled.Layer", layer)
-    rows = (8, 4, 2, 1) if wide else (4, 2, 1)
-    monkeypatch.setattr(_compiled, "register_rows", lambda isa, ocg: next(r for r in rows if r <= ocg))
     monkeypatch.setattr(_compiled, "vector_lanes", lambda isa, item: width // item)
     monkeypatch.setattr(_compiled, "tile_pixels", lambda isa: 14 if wide else 6)
     known.calls.clear()

@@ -22,9 +22,9 @@ def force(monkeypatch):
     chosen = cython_tiled._lanes
 
     def use(kind):
-        def lanes(low, blocks, isa, item, *rest):
+        def lanes(spec, low, blocks, isa, item):
             if kind == "other":
-                return chosen(low, blocks, isa, item, *rest)
+                return chosen(spec, low, blocks, isa, item)
             return "pixels" if blocks.unit < compiled.vector_lanes(isa, item) else kind
 
         monkeypatch.setattr(cython_tiled, "_lanes", lanes)
@@ -115,9 +115,9 @@ def test_the_kind_depends_on_neither_batch_nor_threads():
         if case.op != "conv":
             continue
         spec = case.spec
-        low, item = lower(spec), 4
+        low = lower(spec)
         for isa in compiled.isas_present():
-            blocks = cython_tiled._blocks(low.ocg, isa, item)
+            blocks = cython_tiled._blocks(spec, isa)
             kinds = {
                 cython_tiled._layer(s, Epilogue(), isa, threads, False).kernel_name
                 for s in (spec, spec.with_shape(spec.n + 3, spec.input_size))

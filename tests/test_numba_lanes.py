@@ -23,7 +23,7 @@ def force(monkeypatch):
     """Take one kind of kernels wherever it can be taken; returns the function that says which."""
 
     def use(kind):
-        def lanes(low, shape, channels_last):
+        def lanes(spec, low, shape):
             return "pixels" if not shape.lanes or shape.unit < shape.vl else kind
 
         monkeypatch.setattr(numba_geometry, "lanes", lanes)
@@ -116,8 +116,9 @@ def test_any_strides_of_x_and_out(force, rng, kind):
 def test_narrow_rows_put_channels_in_the_lanes(layer):
     spec = parse_layer(layer)
     shape = numba_parallel.block_shape(spec, False)
-    assert numba_geometry.lanes(lower(spec), shape, False) == "channels"
-    assert numba_geometry.lanes(lower(parse_layer("ih90iw160k3")), shape._replace(unit=1), False) == "pixels"
+    assert numba_geometry.lanes(spec, lower(spec), shape) == "channels"
+    wide = parse_layer("ih90iw160k3")
+    assert numba_geometry.lanes(wide, lower(wide), shape._replace(unit=1)) == "pixels"
 
 
 def test_the_kind_depends_on_neither_batch_nor_threads():

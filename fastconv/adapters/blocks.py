@@ -52,15 +52,23 @@ def blocked_typical(spec: ConvSpec) -> float:
     return typical_error(spec, channel_block(spec.taps) * spec.taps)
 
 
-def choose_blocks(ocg: int, vector: int, most: int, borrow: bool) -> Blocks:
+def row_speeds(spec: ConvSpec, most: int) -> dict[int, float]:
+    """Output channels of each register block with pixels in the lanes -> its share of the peak."""
+    column = math.prod(spec.kernel_size[:-1]) * min(spec.ic // spec.g, channel_block(spec.taps))
+    far = spec.taps > 1 and column * np.dtype(spec.dtype).itemsize > tuning.COLUMN_BYTES
+    return (tuning.ROWS_FAR if far else tuning.ROWS)[most]
+
+
+def choose_blocks(spec: ConvSpec, vector: int, most: int, borrow: bool) -> Blocks:
     """The register block that wastes least, and blocks of packed weights that both kinds of kernels read.
 
-    ``vector`` lanes; at most ``most`` rows; ``borrow``: the weights are read as they are.
+    ``vector`` lanes; ``most`` pixels of a register tile; ``borrow``: the weights are read as they are. The same for
+    every size of the image.
     """
-    ocg = max(ocg, 1)
-    few = ocg <= min(most, vector)
-    fitting = [r for r in tuning.ROWS if r <= min(most, ocg if borrow else tuning.MOST_ROWS if few else vector)]
-    rows = min(fitting, key=lambda r: -(-ocg // r) * r / tuning.ROWS[r])
+    ocg, speed = max(spec.oc // spec.g, 1), row_speeds(spec, most)
+    few = ocg <= min(max(speed), vector)
+    fitting = [r for r in speed if few and not borrow or r <= (ocg if borrow else vector)]
+    rows = min(fitting, key=lambda r: -(-ocg // r) * r / speed[r])
     unit = -(-ocg // rows) * rows if few else vector
     return Blocks(rows, unit if few else 2 * vector, unit)
 
@@ -105,7 +113,7 @@ def held_channels(low: Lowered, most: int, item: int, block: int) -> int:
 
 
 def choose_lanes(
-    low: Lowered, blocks: Blocks, vector: int, most: int, item: int, channels_last: bool, in_place: bool
+    spec: ConvSpec, low: Lowered, blocks: Blocks, vector: int, most: int, item: int, in_place: bool
 ) -> str:
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
@@ -114,22 +122,21 @@ def choose_lanes(
     as they are. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
-    block = channel_block(low.taps)
-    least = halo(low, most) * min(low.icg, block)
+    least = halo(low, most) * min(low.icg, channel_block(low.taps))
     if blocks.unit < vector or least * item > strip_bytes():
         return "pixels"
     width = cols + low.w.reach
     runs = min(rows * -(-cols // vector), -(-((rows - 1) * width + cols) // vector))
     products = runs * -(-ocg // blocks.rows) * blocks.rows
-    pixels = products * (
-        terms / tuning.ROWS[blocks.rows] + (tuning.STORE_STRIDED * vector if channels_last else tuning.STORE_VECTOR)
-    )
-    pixels += tuning.PACK_LAST * rows * cols * low.h.stride * low.w.stride * low.icg * (channels_last and in_place)
+    store = tuning.STORE_STRIDED * vector if spec.channels_last else tuning.STORE_VECTOR
+    pixels = products * (terms / row_speeds(spec, most)[blocks.rows] + store)
+    pack = tuning.PACK_LAST if spec.channels_last else tuning.PACK_PHASES[most] * (low.w.stride > 1)
+    pixels += pack * rows * cols * low.h.stride * low.w.stride * low.icg * in_place
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     pairs, single = divmod(vectors, 2)
     speed, alone = (min(1.0, per_tile * wide / tuning.LEAST_SUMS) for wide in (2, 1))
-    store = tuning.STORE_VECTOR if channels_last else tuning.STORE_TRANSPOSED[most]
+    store = tuning.STORE_VECTOR if spec.channels_last else tuning.STORE_TRANSPOSED[most]
     inside = math.prod(axis.inside for axis in low.axes)
     sums = terms * inside * (2 * pairs / speed + single / alone)
     return "channels" if rows * cols * (sums + vectors * store) < pixels else "pixels"

@@ -57,7 +57,7 @@ def prepare(spec: ConvSpec, constants: tuple[np.ndarray, np.ndarray | None], bor
     bias = None if bias is None else np.ascontiguousarray(bias)
     if borrow:
         return Weights(isa, w, None, bias, False)
-    blocks = _blocks(spec.oc // spec.g, isa, w.itemsize)
+    blocks = _blocks(spec, isa)
     packed = pack(w, spec.g, blocks, channel_block(spec.taps))
     return Weights(isa, None, packed, bias, all_finite(packed))
 
@@ -88,8 +88,8 @@ def again(problem: Problem, shapes: Shapes, axes: Axes, threads: int) -> _compil
 def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: bool) -> _compiled.Layer:
     low, block = lower(spec), channel_block(spec.taps)
     item = np.dtype(spec.dtype).itemsize
-    blocks = _blocks(low.ocg, isa, item)
-    kind = _lanes(low, blocks, isa, item, spec.channels_last)
+    blocks = _blocks(spec, isa)
+    kind = _lanes(spec, low, blocks, isa, item)
     room = _room(low, blocks, item, threads) if borrow and kind != "depthwise" else 0
     held = min(low.icg, block)
     pixels = strip_bytes() // (item * max(held, 1))
@@ -117,9 +117,9 @@ def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> int:
     return min(low.g * sum(blocks.widths(low.ocg)) * channel, most)
 
 
-def _blocks(ocg: int, isa: str, item: int) -> Blocks:
-    most = _compiled.register_rows(isa, tuning.MOST_ROWS)
-    return choose_blocks(ocg, _compiled.vector_lanes(isa, item), most, borrow=False)
+def _blocks(spec: ConvSpec, isa: str) -> Blocks:
+    lanes = _compiled.vector_lanes(isa, np.dtype(spec.dtype).itemsize)
+    return choose_blocks(spec, lanes, _compiled.tile_pixels(isa), borrow=False)
 
 
 def _windows(low: Lowered, isa: str) -> bool:
@@ -130,11 +130,12 @@ def _windows(low: Lowered, isa: str) -> bool:
     return square and dense and _compiled.has_windows(isa, h.taps, h.stride)
 
 
-def _lanes(low: Lowered, blocks: Blocks, isa: str, item: int, channels_last: bool) -> str:
+def _lanes(spec: ConvSpec, low: Lowered, blocks: Blocks, isa: str, item: int) -> str:
     """'depthwise' for single channels; else 'pixels' or 'channels', see `choose_lanes`."""
     vector, most = _compiled.vector_lanes(isa, item), _compiled.tile_pixels(isa)
     outputs, pixels = tuning.WINDOW_MOST.get(most, (low.ocg, 0))
     many = low.ocg > outputs and low.h.out * low.w.out >= pixels
-    if low.icg == 1 and (low.ocg <= tuning.DEPTHWISE_OUTPUTS or not (channels_last or many) and _windows(low, isa)):
+    read = not (spec.channels_last or many) and _windows(low, isa)
+    if low.icg == 1 and (read or low.ocg <= tuning.DEPTHWISE_OUTPUTS):
         return "depthwise"
-    return choose_lanes(low, blocks, vector, most, item, channels_last, in_place=True)
+    return choose_lanes(spec, low, blocks, vector, most, item, in_place=True)

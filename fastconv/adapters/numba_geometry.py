@@ -37,7 +37,7 @@ def geometry(spec: ConvSpec, shape: Shape, workers: int, max_workspace: int | No
     """Tiles, strips and tables of a layer."""
     low = lower(spec)
     chans = max(min(channel_block(low.taps), low.icg), 1)
-    kind = lanes(low, shape, spec.channels_last)
+    kind = lanes(spec, low, shape)
     held = max(held_channels(low, shape.most_pixels, shape.item, chans), 1) if kind == "channels" else chans
     budget = strip_bytes() if max_workspace is None else min(strip_bytes(), max_workspace // workers)
     unit, vector = (shape.lanes, 1) if kind == "channels" else (shape.mr, shape.vl)
@@ -70,12 +70,12 @@ def geometry(spec: ConvSpec, shape: Shape, workers: int, max_workspace: int | No
     return Geometry(job, part, (*tables, *part.tables), _aligned(job.nbytes) + slot_bytes * workers)
 
 
-def lanes(low: Lowered, shape: Shape, channels_last: bool) -> str:
+def lanes(spec: ConvSpec, low: Lowered, shape: Shape) -> str:
     """'pixels' or 'channels'; weights that are not packed are read by the former only."""
     if not shape.lanes:
         return "pixels"
     blocks = Blocks(shape.mr, shape.lanes, shape.unit)
-    return choose_lanes(low, blocks, shape.vl, shape.most_pixels, shape.item, channels_last, in_place=False)
+    return choose_lanes(spec, low, blocks, shape.vl, shape.most_pixels, shape.item, in_place=False)
 
 
 def _pixels(cut: Cut, shape: Shape, layout: Layout) -> Part:

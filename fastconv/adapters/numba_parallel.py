@@ -148,7 +148,7 @@ def block_shape(spec: ConvSpec, borrow: bool, vector_bytes: int | None = None) -
     item = np.dtype(spec.acc_dtype).itemsize
     wide = vector_bytes == 64 or "neon" in vector_ir.host_features()
     widest, vl = tuning.NUMBA_PANELS[32 if wide else 16], vector_bytes // item
-    blocks = choose_blocks(spec.oc // spec.g, vl, max(widest), borrow)
+    blocks = choose_blocks(spec, vl, 14 if wide else 6, borrow)
     lanes, unit = (0, 0) if borrow else (blocks.lanes, blocks.unit)
     return Shape(item, blocks.rows, widest[blocks.rows], vl, lanes, unit, wide)
 
@@ -162,7 +162,7 @@ def prepare(
     bias = None if bias is None else np.ascontiguousarray(bias)
     if borrow:
         return State(shape, w, _strides(w), bias, False)
-    blocks = choose_blocks(spec.oc // spec.g, shape.vl, max(tuning.NUMBA_PANELS[32 if shape.wide else 16]), False)
+    blocks = choose_blocks(spec, shape.vl, shape.most_pixels, borrow=False)
     packed = pack(w, spec.g, blocks, channel_block(spec.taps))
     return State(shape, packed, None, bias, all_finite(packed))
 

@@ -73,7 +73,6 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fc_isa:
         const char *name
         int vector_bytes
-        const int *mr
         int64_t (*widest_panel)(int64_t)
         int most_pixels
         int64_t few[4]
@@ -174,15 +173,6 @@ def keep_at_most(int64_t nbytes):
 def kept_bytes():
     """Scratch that is kept for later calls, in bytes."""
     return fc_kept()
-
-
-def register_rows(str isa, int64_t ocg):
-    """Rows of the largest register block that ``ocg`` output channels fill."""
-    cdef int i = 0
-    cdef const fc_isa *found = _find(isa)
-    while found.mr[i] > ocg and found.mr[i + 1]:
-        i += 1
-    return found.mr[i]
 
 
 def vector_lanes(str isa, int itemsize):

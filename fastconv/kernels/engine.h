@@ -102,8 +102,7 @@ typedef i64 (*scratch_fn)(const fc_conv *conv);
 typedef struct {
     const char *name;
     int vector_bytes;
-    const int *mr; /* rows of the register blocks with pixels in the lanes, largest first, 0 ends */
-    i64 (*widest_panel)(i64 mr); /* in vectors */
+    i64 (*widest_panel)(i64 mr); /* with pixels in the lanes, in vectors */
     int most_pixels; /* of a register tile with channels in the lanes */
     i64 few[FC_ALGORITHMS]; /* see fc_conv */
     int together[2]; /* channels of a depthwise layer that may share a vector */

@@ -35,12 +35,6 @@
 #define BLOCKS(X) BLOCKS_8(X) BLOCKS_4(X) BLOCKS_2(X) BLOCKS_1(X)
 enum { MOST_ROWS = 8, MOST_VECTORS = 8, MOST_COLUMNS = MOST_VECTORS * VECTOR_BYTES / 4 };
 
-static const int rows_available[] = {
-#if WIDE
-    8,
-#endif
-    4, 2, 1, 0};
-
 /* Widest panel, in vectors, that goes with a register block of `mr` rows. */
 static i64 widest_panel(i64 mr)
 {
@@ -352,7 +346,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #define TOGETHER(bytes) (SHIFTS ? 1 + (VECTOR_BYTES / (bytes) >= 16) : VECTOR_BYTES / (bytes))
 
 const fc_isa PASTE(fc_isa_, ISA) = {
-    STRING(ISA), VECTOR_BYTES, rows_available, widest_panel, MOST_PIXELS,
+    STRING(ISA), VECTOR_BYTES, widest_panel, MOST_PIXELS,
     {[FC_PIXELS] = FEW_CHANNELS, [FC_CHANNELS] = FEW_FOR_TILES, [FC_DEPTHWISE] = FEW_CHANNELS, [FC_WINOGRAD] = FEW_CHANNELS},
     {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
