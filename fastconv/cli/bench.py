@@ -14,7 +14,7 @@ from fastconv import registry
 from fastconv.bench import contest, contestants, history, html, peers, report, tables
 from fastconv.bench.cases import CASES, STANDARD, AnyCase
 from fastconv.bench.cases import find as find_case
-from fastconv.cli.failure import STOPPED, USAGE, WRONG, Failure, backend_names, listed, require, thread_count
+from fastconv.cli.failure import STOPPED, USAGE, WRONG, Failure, listed, require, thread_count
 
 ROUNDS, QUICK_ROUNDS = 60, 3
 QUICK_FLOPS = 100_000_000
@@ -106,9 +106,12 @@ def _contestants(args: argparse.Namespace) -> tuple[list[str], list[contest.Abse
     """Who takes part, and who is left out; a backend that was named must be there, and so must a rival."""
     default = [b.name for b in registry.BACKENDS if b.name != "naive" or (args.quick and registry.installed("numba"))]
     wanted = listed(args.backends) if args.backends is not None else [contestants.AUTO, *default]
-    plain = [backend for backend, _ in map(contestants.backend_of, wanted) if backend != contestants.AUTO]
-    if plain or not wanted:
-        backend_names(",".join(plain), default)  # which says what is wrong with them
+    known = [contestants.AUTO, *(backend.name for backend in registry.BACKENDS)]
+    unknown = [name for name in wanted if contestants.backend_of(name)[0] not in known]
+    if unknown or not wanted:
+        what = f"{unknown[0]!r} is no backend" if unknown else f"{args.backends!r} names none"
+        last = f"'{contestants.CHANNELS_LAST}' behind a name: channels last; rivals are named in --peers"
+        raise Failure(f"--backends: {what}; choose from: {', '.join(known)}; {last}", USAGE)
     wanted.sort(key=lambda name: contestants.backend_of(name)[0] != contestants.AUTO)
     names, absences = contest.present(list(dict.fromkeys(wanted)))
     if args.backends is not None and absences:
