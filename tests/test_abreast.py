@@ -76,6 +76,26 @@ def test_channels_last(lanes, rng, fenced, taps, stride, activation, channels):
         np.testing.assert_array_equal(np.moveaxis(found, -1, 1), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("taps,stride", SHAPES)
+def test_channels_last_are_read_and_written_where_they_lie(lanes, rng, fenced, taps, stride, dtype):
+    shapes = [(3, (2, 2)), (8, (0, 0)), (17, (1, 0)), (33, (taps // 2, 3)), (41, (0, taps + 1)), (70, (1, 1))]
+    for wide, padding in shapes:
+        if wide + sum(padding) < taps:
+            continue
+        x, w, bias = _layer(rng, 24, 12 + taps, wide, taps, dtype)
+        for weight in (w[0, 0, 0, 0], np.inf):  # whose product with padding is not left out
+            w[0, 0, 0, 0] = weight
+            options = {"stride": stride, "padding": ((2, 1), padding), "groups": 24, "backend": "cython"}
+            with np.errstate(invalid="ignore"):
+                expected = np.moveaxis(fastconv.conv2d(with_gaps(x), w, bias, **options), 1, -1)
+            room = np.full((*expected.shape[:-1], 30), 7, dtype)
+            for copy in fenced(np.ascontiguousarray(np.moveaxis(x, 1, -1))):
+                fastconv.conv2d(copy, w, bias, layout="NHWC", out=room[..., 3:27], **options)
+                np.testing.assert_array_equal(room[..., 3:27], expected)
+                assert (room[..., :3] == 7).all() and (room[..., 27:] == 7).all()
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
 @pytest.mark.parametrize("wide", [7, 13])
 def test_epilogues_of_channels_side_by_side(lanes, rng, activation, wide):

@@ -5,20 +5,29 @@
  * Floors: a multiply-add and a load for each tap of VL outputs, whatever the window. On top come both transpositions, about
  * four operations for VL elements, which is why wide rows of small windows are better off in window.h. */
 
-/* The micro-kernel, Q pixels of a row, S apart in x, whose rows are `pitch` elements apart:
- *   to[q] = act(sum over rows r, columns s < K of w[r * K + s] * x[r * pitch + (q * S + s) * VL] + bias)
+/* Where a row of pixels and of results is: rows `pitch` elements apart; and from one pixel to the next, in x and in `to`. */
+#define pixel_places NAME(pixel_places)
+typedef struct {
+    i64 pitch, apart, to_apart;
+} pixel_places;
+
+/* The micro-kernel, Q pixels of a row, S apart in x:
+ *   to[q * to_apart] = act(sum over rows r, columns s < K of w[r * K + s] * x[r * pitch + (q * S + s) * apart] + bias)
  * in vectors of channels, where act is a rectification or nothing. A pixel is loaded once for all columns. Summed as in
- * product.h: the same bits. */
-#define ABREAST_OF(Q, K, S)                                                                                     \
-    static void NAME(abreast_##Q##x##K##s##S)(const T *w, const T *x, i64 pitch, i64 rows, T *to, vec bias, int relu) \
+ * product.h: the same bits. APART and TO_APART are VL where both are PACKED. */
+#define ABREAST_OF(Q, K, S, WHERE, APART, TO_APART)                                                             \
+    static void NAME(abreast_##Q##x##K##s##S##WHERE)(const T *w, const T *x, const pixel_places *at, i64 rows, T *to, \
+                                                     vec bias, int relu)                                        \
     {                                                                                                           \
+        const i64 pitch = at->pitch, apart = at->apart, to_apart = at->to_apart;                                \
+        (void)apart, (void)to_apart;                                                                            \
         vec acc[Q];                                                                                             \
         _Pragma("GCC unroll 8") for (int q = 0; q < (Q); q++) acc[q] = (vec){0};                                \
         for (i64 r = 0; r < rows; r++, w += (K) * VL, x += pitch) {                                             \
             vec weight[K];                                                                                      \
             _Pragma("GCC unroll 8") for (int s = 0; s < (K); s++) weight[s] = *(const vec *)(w + s * VL);       \
             _Pragma("GCC unroll 20") for (int j = 0; j < ((Q) - 1) * (S) + (K); j++) {                          \
-                vec pixel = *(const vec *)(x + j * VL);                                                         \
+                vec pixel = *(const loose_vec *)(x + j * (APART));                                              \
                 IN_REGISTER(pixel);                                                                             \
                 _Pragma("GCC unroll 8") for (int s = 0; s < (K); s++)                                           \
                     if (j >= s && (j - s) % (S) == 0 && (j - s) / (S) < (Q)) acc[(j - s) / (S)] += weight[s] * pixel; \
@@ -27,26 +36,31 @@
         _Pragma("GCC unroll 8") for (int q = 0; q < (Q); q++) {                                                 \
             vec v = acc[q] + bias;                                                                              \
             if (relu) v = RECTIFIED(v);                                                                         \
-            *(vec *)(to + q * VL) = v;                                                                          \
+            *(loose_vec *)(to + q * (TO_APART)) = v;                                                            \
         }                                                                                                       \
     }
+#define BOTH_PLACES(Q, K, S) ABREAST_OF(Q, K, S, packed, VL, VL) ABREAST_OF(Q, K, S, here, apart, to_apart)
 #define EACH_WIDTH(K, S) \
-    ABREAST_OF(1, K, S) ABREAST_OF(2, K, S) ABREAST_OF(3, K, S) ABREAST_OF(4, K, S) ABREAST_OF(5, K, S) ABREAST_OF(6, K, S) \
-    ABREAST_OF(7, K, S) ABREAST_OF(8, K, S)
+    BOTH_PLACES(1, K, S) BOTH_PLACES(2, K, S) BOTH_PLACES(3, K, S) BOTH_PLACES(4, K, S) BOTH_PLACES(5, K, S) BOTH_PLACES(6, K, S) \
+    BOTH_PLACES(7, K, S) BOTH_PLACES(8, K, S)
 WINDOWS(EACH_WIDTH)
+#undef BOTH_PLACES
 #undef EACH_WIDTH
 #undef ABREAST_OF
 
 #define abreast_fn NAME(abreast_fn)
-typedef void (*abreast_fn)(const T *, const T *, i64, i64, T *, vec, int);
+typedef void (*abreast_fn)(const T *, const T *, const pixel_places *, i64, T *, vec, int);
 
-/* abreast[K][stride][pixels] */
-static const abreast_fn NAME(abreast)[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1][MOST_ABREAST + 1] = {
-#define ENTRY(K, S) \
-    [K][S] = {NULL, NAME(abreast_1x##K##s##S), NAME(abreast_2x##K##s##S), NAME(abreast_3x##K##s##S), NAME(abreast_4x##K##s##S), \
-              NAME(abreast_5x##K##s##S), NAME(abreast_6x##K##s##S), NAME(abreast_7x##K##s##S), NAME(abreast_8x##K##s##S)},
+/* abreast[packed or not][K][stride][pixels] */
+static const abreast_fn NAME(abreast)[2][MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1][MOST_ABREAST + 1] = {
+#define ENTRY_OF(I, K, S, WHERE) \
+    [I][K][S] = {NULL, NAME(abreast_1x##K##s##S##WHERE), NAME(abreast_2x##K##s##S##WHERE), NAME(abreast_3x##K##s##S##WHERE), \
+                 NAME(abreast_4x##K##s##S##WHERE), NAME(abreast_5x##K##s##S##WHERE), NAME(abreast_6x##K##s##S##WHERE), \
+                 NAME(abreast_7x##K##s##S##WHERE), NAME(abreast_8x##K##s##S##WHERE)},
+#define ENTRY(K, S) ENTRY_OF(0, K, S, here) ENTRY_OF(1, K, S, packed)
     WINDOWS(ENTRY)
 #undef ENTRY
+#undef ENTRY_OF
 };
 
 /* Elements that a number of outputs of an axis read. */
@@ -191,7 +205,7 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scrat
     const i64 most = NAME(band_rows)(p), width = NAME(span_of)(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
     const i64 pixels = least(input_size(w), width - w->before), depth = depth_at(p, b->z, 0);
     T *const strip = scratch, *const sums = strip + NAME(strip_vectors)(p, most) * VL, *const weights = sums + most * w->out * VL;
-    const abreast_fn *const kernels = NAME(abreast)[h->taps][h->stride];
+    const abreast_fn *const kernels = NAME(abreast)[1][h->taps][h->stride], *const there = NAME(abreast)[0][h->taps][h->stride];
     const int relu = p->activation == FC_RELU, fused = !p->residual && (p->activation == FC_NONE || relu)
                                                       && (step[4] == item || step[1] == item);
     const int joined = step[3] == w->out * step[4], side_by_side = p->x_stride[1] == item;
@@ -214,28 +228,53 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scrat
                 for (i64 t = 0; !follow && t < taps; t++) weights[t * VL + c] = from[k->s.start[t].a];
                 if (fused && p->bias) bias[c] = ((const T *)p->bias)[at.g + least(c, channels - 1)];
             }
-            for (i64 i = 0; i < high && pixels > 0 && depth >= 0; i++) {
-                const i64 row = h->source[top + i];
-                if (row < 0) continue;
-                T *const to = strip + (i * width + w->before) * VL;
-                const char *const from = at.x + depth * p->x_stride[2] + row * p->x_stride[3];
-                if (side_by_side)
-                    NAME(copy_abreast)(to, from, p->x_stride[4], channels, pixels);
-                else
-                    NAME(row_abreast)(to, from, &of_x, pixels, x_end);
+            /* In channels-last arrays results go where they belong, and only tiles with padding at an end are packed. */
+            const int direct = side_by_side && fused && step[1] == item && channels == VL;
+            const int in_place = direct && p->finite && depth >= 0;
+            const pixel_places packed = {width * VL, VL, direct ? step[4] / item : VL};
+            const pixel_places here = {p->x_stride[3] / item, p->x_stride[4] / item, step[4] / item};
+            const i64 parts = (w->out + MOST_ABREAST - 1) / MOST_ABREAST;
+            for (i64 i = 0, x = 0, next; i < parts; i++, x = next) { /* what of a row of x each tile reads */
+                next = in_place ? w->out * (i + 1) / parts : w->out;
+                const i64 from = x * w->stride - w->before, behind = from + NAME(span_of)(w, next - x);
+                if (in_place && from >= 0 && behind <= pixels) continue;
+                const i64 left = from > 0 ? from : 0, right = least(behind, pixels);
+                for (i64 j = 0; j < high && right > left && depth >= 0; j++) {
+                    const i64 row = h->source[top + j];
+                    if (row < 0) continue;
+                    T *const to = strip + (j * width + w->before + left) * VL;
+                    const char *const line = at.x + depth * p->x_stride[2] + row * p->x_stride[3]
+                                             + left * p->x_stride[4];
+                    if (side_by_side)
+                        NAME(copy_abreast)(to, line, p->x_stride[4], channels, right - left);
+                    else
+                        NAME(row_abreast)(to, line, &of_x, right - left, x_end);
+                }
+                if (!in_place) break;
             }
             for (i64 y = 0; y < rows; y++) {
                 i64 first = 0, last = h->taps; /* taps whose rows are in x */
                 const i64 *const source = h->source + top + y * h->stride;
                 while (p->finite && first < last && source[first] < 0) first++;
                 while (p->finite && first < last && source[last - 1] < 0) last--;
-                const i64 parts = (w->out + MOST_ABREAST - 1) / MOST_ABREAST;
+                const T *const row_weights = weights + first * w->taps * VL;
+                const T *const packed_row = strip + (y * h->stride + first) * width * VL;
+                const char *const row = at.x + depth * p->x_stride[2] + (first < last ? source[first] : 0) * p->x_stride[3];
                 for (i64 i = 0, x = 0, next; i < parts; i++, x = next) {
                     next = w->out * (i + 1) / parts;
-                    kernels[next - x](weights + first * w->taps * VL, strip + ((y * h->stride + first) * width + x * w->stride) * VL,
-                                      width * VL, last - first, sums + (y * w->out + x) * VL, bias, fused && relu);
+                    if (!direct) {
+                        kernels[next - x](row_weights, packed_row + x * w->stride * VL, &packed, last - first,
+                                          sums + (y * w->out + x) * VL, bias, fused && relu);
+                        continue;
+                    }
+                    const i64 from = x * w->stride - w->before;
+                    const int inside = in_place && from >= 0 && from + NAME(span_of)(w, next - x) <= pixels;
+                    const T *const line = inside ? (const T *)(row + from * p->x_stride[4]) : packed_row + x * w->stride * VL;
+                    there[next - x](row_weights, line, inside ? &here : &packed, last - first,
+                                    (T *)(at.out + (y0 + y) * step[3] + x * step[4]), bias, relu);
                 }
             }
+            if (direct) continue;
             if (!fused)
                 NAME(finish_abreast)(p, &at, y0, sums, channels, rows);
             else
