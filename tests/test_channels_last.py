@@ -22,6 +22,10 @@ MORE = [
     "ic20ih1iw37oc32kw5pl4pr0kh1",
     "ic33ih25oc17k3s2p1d2",
     "ic17ih3oc32k5p4",
+    "g8ic32ih13iw29oc32k3p1",  # groups of half a vector of channels and more
+    "g3ic18ih12iw21oc12k3s2p1",
+    "g2ic26ih11oc10k3p1",
+    "n2g5ic20ih9iw17oc40k1",
 ]
 
 

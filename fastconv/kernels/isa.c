@@ -95,6 +95,7 @@ enum { LEAVES = 3, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWE
 enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
+#define LEAST_TURNED (VECTOR_BYTES == 32 ? VL / 2 : VL) /* channels that follow each other from which on squares are turned */
 
 /* Pools: vectors of columns that are combined together, so that one does not wait for another; and how. The processor's
  * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */

@@ -73,27 +73,32 @@ static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
 #define HIGH(L, S) ((L) & (S) ? (L) + VECTOR_BYTES / T_BYTES : (L) + (S))
 
 #if VECTOR_BYTES == 32
-/* Rows become columns within each half of the vectors: first in rows 0 to VL / 2, then in those behind. Interleaving the
- * rows of one half of them with those of the other turns one bit of the lane's number into one of the row's at a time. */
+/* Rows become columns within each half of the vectors: of half as many rows, or first in rows 0 to VL / 2, then in those
+ * behind. Interleaving the rows of one half of them with those of the other turns one bit of the lane's number into one of
+ * the row's at a time. */
 #define HALF (VECTOR_BYTES / T_BYTES / 2)
 #define LOWER_OF(L, S) ((L) / HALF * HALF + (L) % HALF / 2 + (L) % 2 * 2 * HALF)
 #define UPPER_OF(L, S) (LOWER_OF(L, S) + HALF / 2)
-static inline __attribute__((always_inline)) void NAME(transpose_halves)(vec *row)
+static inline __attribute__((always_inline)) void NAME(transpose_half)(vec *row)
 {
 #pragma GCC unroll 2
-    for (int first = 0; first < 2 * HALF; first += HALF)
+    for (int bit = 1; bit < HALF; bit *= 2) {
+        vec to[HALF];
 #pragma GCC unroll 2
-        for (int bit = 1; bit < HALF; bit *= 2) {
-            vec to[HALF];
-#pragma GCC unroll 2
-            for (int i = 0; i < HALF / 2; i++) {
-                const vec a = row[first + i], b = row[first + i + HALF / 2];
-                to[2 * i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOWER_OF, 0)});
-                to[2 * i + 1] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(UPPER_OF, 0)});
-            }
-#pragma GCC unroll 4
-            for (int i = 0; i < HALF; i++) row[first + i] = to[i];
+        for (int i = 0; i < HALF / 2; i++) {
+            const vec a = row[i], b = row[i + HALF / 2];
+            to[2 * i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOWER_OF, 0)});
+            to[2 * i + 1] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(UPPER_OF, 0)});
         }
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF; i++) row[i] = to[i];
+    }
+}
+
+static inline __attribute__((always_inline)) void NAME(transpose_halves)(vec *row)
+{
+    NAME(transpose_half)(row);
+    NAME(transpose_half)(row + HALF);
 }
 #undef LOWER_OF
 #undef UPPER_OF

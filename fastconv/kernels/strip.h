@@ -59,8 +59,8 @@ static void NAME(pack_run)(T *to, const char *from, i64 step, const fc_axis *w, 
         for (i64 k = 0; k < hi - lo; k++) to[lo + k] = *(const T *)(first + k * stride);
 }
 
-/* The runs of all channels where these follow each other in x: squares of VL pixels by VL channels are transposed, so
- * that neither side is touched an element at a time. */
+/* The runs of all channels where these follow each other in x: squares of VL pixels by VL channels are transposed, or by half
+ * as many where a vector has halves, so that neither side is touched an element at a time. */
 static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, const fc_axis *w, i64 start, i64 lo, i64 hi,
                                 i64 channels)
 {
@@ -75,8 +75,24 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++) *(loose_vec *)(to + (c + i) * pitch + k) = row[i];
         }
+    i64 turned = whole; /* channels */
+#if VECTOR_BYTES == 32
+    for (; turned + HALF <= channels; turned += HALF)
+        for (i64 k = lo; k < lo + squares; k += VL) {
+            vec row[HALF];
+            const i64 *const source = w->source + start + k * w->stride;
+            const char *const at = from + turned * (i64)sizeof(T);
+#pragma GCC unroll 4
+            for (int i = 0; i < HALF; i++)
+                row[i] = LOAD_HALVES((const T *)(at + source[i * w->stride] * step),
+                                     (const T *)(at + source[(i + HALF) * w->stride] * step));
+            NAME(transpose_half)(row);
+#pragma GCC unroll 4
+            for (int i = 0; i < HALF; i++) *(loose_vec *)(to + (turned + i) * pitch + k) = row[i];
+        }
+#endif
     for (i64 c = 0; c < channels; c++)
-        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < whole ? squares : 0), hi);
+        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < turned ? squares : 0), hi);
 }
 
 /* A row of a strip from pixel `at` on (or several that follow each other without a gap in x, too): where the run [lo, hi) of
@@ -219,7 +235,7 @@ static void NAME(pack_strip)(T *strip, const fc_conv *p, const char *x, i64 chan
     i64 width = b->cols + w.reach;
     if (p->interleaved) w.phases = w.stride = 1, width *= 2;
     const i64 *const step = p->x_stride, apart = w.stride * step[4];
-    const int squares = step[1] == sizeof(T) && channels >= VL && !beside; /* which go by a table that is as long as one row */
+    const int squares = step[1] == sizeof(T) && channels >= LEAST_TURNED && !beside; /* which go by a table that is as long as one row */
     const int fetch = !squares && apart > 0 && apart <= 64; /* far apart or backwards: not fetched */
     const int flat = !squares && apart == sizeof(T) && w.phases == 1;
     strip_row rows[ROWS_TOGETHER];
