@@ -55,8 +55,8 @@ def blocked_typical(spec: ConvSpec) -> float:
 def row_speeds(spec: ConvSpec, most: int) -> dict[int, float]:
     """Output channels of each register block with pixels in the lanes -> its share of the peak."""
     column = math.prod(spec.kernel_size[:-1]) * min(spec.ic // spec.g, channel_block(spec.taps))
-    far = spec.taps > 1 and column * np.dtype(spec.dtype).itemsize > tuning.COLUMN_BYTES
-    return (tuning.ROWS_FAR if far else tuning.ROWS)[most]
+    far = column * np.dtype(spec.dtype).itemsize > tuning.COLUMN_BYTES
+    return (tuning.ROWS_POINT if spec.taps == 1 else tuning.ROWS_FAR if far else tuning.ROWS)[most]
 
 
 def choose_blocks(spec: ConvSpec, vector: int, most: int, borrow: bool) -> Blocks:
@@ -130,8 +130,10 @@ def choose_lanes(
     products = runs * -(-ocg // blocks.rows) * blocks.rows
     store = tuning.STORE_STRIDED * vector if spec.channels_last else tuning.STORE_VECTOR
     pixels = products * (terms / row_speeds(spec, most)[blocks.rows] + store)
+    read = rows * cols * low.h.stride * low.w.stride * in_place
     pack = tuning.PACK_LAST if spec.channels_last else tuning.PACK_PHASES[most] * (low.w.stride > 1)
-    pixels += pack * rows * cols * low.h.stride * low.w.stride * low.icg * in_place
+    pixels += pack * read * low.icg
+    turned = tuning.PACK_FEW[most] * read * (low.icg < vector and not spec.channels_last)
     vectors = -(-ocg // vector)
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     pairs, single = divmod(vectors, 2)
@@ -139,4 +141,4 @@ def choose_lanes(
     store = tuning.STORE_VECTOR if spec.channels_last else tuning.STORE_TRANSPOSED[most]
     inside = math.prod(axis.inside for axis in low.axes)
     sums = terms * inside * (2 * pairs / speed + single / alone)
-    return "channels" if rows * cols * (sums + vectors * store) < pixels else "pixels"
+    return "channels" if rows * cols * (sums + vectors * store) + turned < pixels else "pixels"
