@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import tuning
-from fastconv.adapters.blocks import blocked_bound, blocked_typical, channel_block, choose_blocks, pack
+from fastconv.adapters.blocks import Blocks, blocked_bound, blocked_typical, channel_block, choose_blocks, pack
 from fastconv.adapters.direct import workers
 from fastconv.adapters.numba_geometry import geometry
 from fastconv.adapters.numba_tables import Ints, Layout
@@ -162,8 +162,7 @@ def prepare(
     bias = None if bias is None else np.ascontiguousarray(bias)
     if borrow:
         return State(shape, w, _strides(w), bias, False)
-    blocks = choose_blocks(spec, shape.vl, shape.most_pixels, borrow=False)
-    packed = pack(w, spec.g, blocks, channel_block(spec.taps))
+    packed = pack(w, spec.g, Blocks(shape.mr, shape.lanes, shape.unit), channel_block(spec.taps))
     return State(shape, packed, None, bias, all_finite(packed))
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 import fastconv
 from fastconv import registry
+from fastconv.arguments import LAYOUTS
 from fastconv.bench import peers, reference
 from fastconv.bench.case import AnyCase, Arrays, Case, PoolCase
 from fastconv.bench.machine import unavailable
-from fastconv.bench.peers.peer import RIVAL_ERROR, aligned
+from fastconv.bench.peers.peer import RIVAL_ERROR, aligned, channels_last
 from fastconv.errors import UnsupportedConv
 
 AUTO = "auto"
@@ -127,16 +128,16 @@ def ready(name: str, case: AnyCase, data: Arrays, threads: int) -> Ready:
 
 def _plan(name: str, case: Case, data: Arrays, threads: int) -> Ready:
     backend, last = backend_of(name)
-    options, x = case.options, data.x
+    options, x = case.options, channels_last(data.x) if last else aligned(data.x)
+    if last and case.spec.channels_last:
+        raise Refused("its channels are last as it is")
     if last:
-        if case.spec.channels_last:
-            raise Refused("its channels are last as it is")
-        options["layout"], x = ("NWC", "NHWC", "NDHWC")[case.spec.ndim - 1], np.moveaxis(x, 1, -1)
+        options["layout"] = LAYOUTS[case.spec.ndim][1]
     try:
         plan = fastconv.plan(data.w, x.shape, data.bias, backend=backend, **options)
     except UnsupportedConv as error:
         raise Refused(error.reason) from None
-    x, out = aligned(x), aligned(np.zeros(plan.out_shape, plan.spec.acc_dtype))
+    out = aligned(np.zeros(plan.out_shape, plan.spec.acc_dtype))
     with fastconv.num_threads(threads):
         workspace = plan.workspace_bytes
     algorithm = f"{plan.backend} {plan.algorithm}" if backend == AUTO else plan.algorithm

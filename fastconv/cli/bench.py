@@ -128,11 +128,10 @@ def _rivals(text: str | None) -> tuple[list[str], list[contest.Absence]]:
     for name in wanted:
         if name not in known:
             raise Failure(f"--peers: {name!r} is no rival; choose from: all, {', '.join(known)}", USAGE)
-    reasons = {name: contestants.missing(name) for name in wanted}
-    gone = [contest.Absence("", name, why) for name, why in reasons.items() if why is not None]
+    present, gone = contest.present(wanted)
     if gone and text != "all":
         raise Failure(f"rival {gone[0].contestant!r} is not available: {gone[0].because}")
-    return [name for name in wanted if reasons[name] is None], gone
+    return present, gone
 
 
 def _listed_numbers(text: str | None) -> list[int]:
