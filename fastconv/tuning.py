@@ -56,6 +56,11 @@ PACK_ELEMENT, PACK_ROW, LOAD_WEIGHT = 16.0, 16, 4.0
 """What packing an element of x, and fetching a weight for a task, take, in multiply-adds; and how many more elements a
 row takes to begin with."""
 
+DEPTHWISE_LAST_TASKS, DEPTHWISE_BYTES, DEPTHWISE_ROWS = 2, 256, 4
+"""Channels last: tasks for a thread, each of so many bytes of a pixel at least, and rows. zen4-2, two threads, 2026-11,
+3x3 of 32 channels at 112x112: us with tasks of 16 channels each 62 to 210, of 28 rows 52, of 7 rows 80 to 300 (a line
+that a core fetches ahead of its stores is taken from the other)."""
+
 DEPTHWISE_OUTPUTS, DEPTHWISE_TASKS = 4, 8
 """Output channels of a single input channel up to which its kernels take one at a time, where windows cannot be read in
 place (where they can: always; zen4-2, one thread, 2026-11, 64 images, percent of the peak: 1->32 3x3 at 28x28 32 to 51,

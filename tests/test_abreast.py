@@ -13,9 +13,7 @@ SHAPES = [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)]
 
 @pytest.fixture
 def lanes(isa):
-    """The lanes of float32 that channels share, of each instruction set with such kernels."""
-    if compiled.channels_together(isa, 4) != compiled.vector_lanes(isa, 4):
-        pytest.skip(f"{isa} has no kernels with channels side by side")
+    """The lanes of float32 that channels share, of each instruction set."""
     return compiled.vector_lanes(isa, 4)
 
 
@@ -48,7 +46,7 @@ def test_channels_side_by_side_give_the_bits_of_packed_rows(lanes, rng, fenced, 
             assert_close(expected, reference(x, w, bias, **plain), 1e-4 if dtype == "float32" else 1e-12)
 
 
-@pytest.mark.parametrize("high,wide", [(90, 14), (150, 41), (57, 70)])
+@pytest.mark.parametrize("high,wide", [(90, 14), (150, 41), (257, 70)])
 @pytest.mark.parametrize("taps,stride", SHAPES)
 def test_images_come_in_bands(lanes, rng, taps, stride, high, wide):
     x, w, bias = _layer(rng, 17, high, wide, taps, "float32")
@@ -58,7 +56,37 @@ def test_images_come_in_bands(lanes, rng, taps, stride, high, wide):
         np.testing.assert_array_equal(fastconv.conv2d(x, w, bias, threads=threads, **options), expected)
 
 
-@pytest.mark.parametrize("channels", [5, 8, 21])
+@pytest.mark.parametrize("high,wide", [(9, 1300), (40, 333), (3, 2600)])
+@pytest.mark.parametrize("taps,stride", SHAPES)
+def test_wide_images_come_in_columns(lanes, rng, taps, stride, high, wide):
+    x, w, bias = _layer(rng, 21, high, wide, taps, "float32")
+    options = {"stride": stride, "padding": taps // 2, "groups": 21, "backend": "cython"}
+    residual = rng.standard_normal(fastconv.conv2d(x, w, **options).shape).astype("float32")
+    for extra in ({}, {"residual": residual, "activation": "relu6"}):
+        expected = fastconv.conv2d(with_gaps(x), w, bias, **options, **extra)
+        last = {
+            name: np.ascontiguousarray(np.moveaxis(v, 1, -1)) if name == "residual" else v for name, v in extra.items()
+        }
+        found = fastconv.conv2d(np.ascontiguousarray(np.moveaxis(x, 1, -1)), w, bias, layout="NHWC", **options, **last)
+        np.testing.assert_array_equal(np.moveaxis(found, -1, 1), expected)
+
+
+def test_a_depth_of_padding_is_zeros(lanes, rng):
+    x, w = rng.standard_normal((1, 20, 2, 9, 7)), rng.standard_normal((20, 1, 1, 3, 3))
+    options = {"padding": (1, 1, 1), "groups": 20, "backend": "cython"}
+    bias = rng.standard_normal(20)
+    expected = fastconv.conv3d(x, w, bias, **options | {"backend": "im2col"})
+    for found in (
+        fastconv.conv3d(x, w, bias, **options),
+        np.moveaxis(fastconv.conv3d(np.moveaxis(x, 1, -1).copy(), w, bias, layout="NDHWC", **options), -1, 1),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(
+            found[:, :, [0, -1]], np.broadcast_to(bias[:, None, None, None], (1, 20, 2, 9, 7))
+        )
+
+
+@pytest.mark.parametrize("channels", [2, 5, 8, 21])
 @pytest.mark.parametrize("taps,stride", SHAPES)
 @pytest.mark.parametrize("activation", [None, "relu", "gelu"])
 def test_channels_last(lanes, rng, fenced, taps, stride, activation, channels):

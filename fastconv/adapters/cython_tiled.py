@@ -28,7 +28,7 @@ from fastconv.adapters.direct import workers
 from fastconv.arena import Arena
 from fastconv.arrays import all_finite
 from fastconv.kernels import _compiled
-from fastconv.lowering import Lowered, choose_tile, lower
+from fastconv.lowering import Lowered, Tile, choose_tile, lower
 from fastconv.spec import ConvSpec, Epilogue, Problem
 
 
@@ -90,31 +90,50 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
     item = np.dtype(spec.dtype).itemsize
     blocks = _blocks(spec, isa)
     kind = _lanes(spec, low, blocks, isa, item)
-    room = _room(low, blocks, item, threads) if borrow and kind != "depthwise" else 0
+    room, part = _room(low, blocks, item, threads) if borrow and kind != "depthwise" else (0, low.ocg)
+    cut = replace(low, ocg=part)
     held = min(low.icg, block)
     pixels = strip_bytes() // (item * max(held, 1))
     if kind == "depthwise":
-        tile = choose_tile(low, strip_bytes() // item, threads, low.ocg, _compiled.vector_lanes(isa, item), bands=True)
-        tasks = low.n * low.g * low.d.out * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
-        groups = max(tasks // (tuning.DEPTHWISE_TASKS * threads), 1)
-        together = _compiled.channels_together(isa, item)
-        tile = replace(tile, groups=min(low.g, -(-groups // together) * together))
+        tile = _depthwise_tile(spec, low, isa, item, threads)
     elif kind == "pixels":
-        tile = choose_tile(low, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
+        tile = choose_tile(cut, pixels, threads, blocks.rows, _compiled.vector_lanes(isa, item), bands=True)
     else:
         held = held_channels(low, _compiled.tile_pixels(isa), item, block)
         for share in (tuning.STRIP_SHARE, tuning.FEW_PIXELS_SHARE):
-            tile = choose_tile(low, strip_bytes(share) // (item * max(held, 1)), threads, blocks.lanes, bands=True)
+            tile = choose_tile(cut, strip_bytes(share) // (item * max(held, 1)), threads, blocks.lanes, bands=True)
             if tile.rows * tile.cols >= tuning.FEW_PIXELS:
                 break
     return make_layer(low, spec.dtype, epilogue, isa, tile, block, held, kind, blocks, room)
 
 
-def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> int:
-    """Bytes for the weights that a single call packs at a time: one block of output channels at least, at most all."""
-    channel = low.icg * low.taps * item
-    most = max(threads * tuning.PACK_BYTES, blocks.lanes * channel)
-    return min(low.g * sum(blocks.widths(low.ocg)) * channel, most)
+def _depthwise_tile(spec: ConvSpec, low: Lowered, isa: str, item: int, threads: int) -> Tile:
+    """Some tasks for each thread: groups, or where these follow each other in memory, first of all rows."""
+    images, together = max(low.n * low.d.out, 1), _compiled.channels_together(isa, item)
+    if spec.channels_last and low.g > 1 and _windows(low, isa):
+        wanted = tuning.DEPTHWISE_LAST_TASKS * threads
+        across = max(min(low.g * item // tuning.DEPTHWISE_BYTES, wanted // images), 1)
+        groups = -(-low.g // (across * together)) * together
+        rows = -(-low.h.out * images * -(-low.g // groups) // wanted)
+        return Tile(max(rows, tuning.DEPTHWISE_ROWS), max(low.w.out, 1), low.ocg, groups)
+    wanted = tuning.DEPTHWISE_TASKS * threads
+    tile = choose_tile(low, strip_bytes() // item, threads, low.ocg, _compiled.vector_lanes(isa, item), bands=True)
+    tasks = images * low.g * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
+    groups = max(tasks // wanted, 1)
+    return replace(tile, groups=min(low.g, -(-groups // together) * together))
+
+
+def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> tuple[int, int]:
+    """Bytes for the weights that a single call packs at a time, and of how many output channels of a group these are.
+
+    As many as PACK_BYTES hold for each thread, but a block of them at least, or where that is more, a unit.
+    """
+    channel, most = low.icg * low.taps * item, threads * tuning.PACK_BYTES
+    whole, unit = sum(blocks.widths(low.ocg)), blocks.lanes if blocks.lanes * channel <= most else blocks.unit
+    most = max(most, unit * channel)
+    room = min(low.g * whole * channel, most)
+    together = unit * (threads if unit * threads * channel <= most else 1)
+    return room, low.ocg if whole * channel <= room else most // (channel * together) * together
 
 
 def _blocks(spec: ConvSpec, isa: str) -> Blocks:

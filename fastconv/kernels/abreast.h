@@ -1,6 +1,6 @@
 /* Depthwise layers with channels in the lanes: the rows of VL channels become one row of vectors, a pixel each, with zeros
  * around them; what is multiplied becomes rows of channels again. For rows so narrow that vectors of pixels would be mostly
- * ends. Included by depthwise.h.
+ * ends; and for pixels whose channels follow each other, which are read and written where they lie. Included by depthwise.h.
  *
  * Floors: a multiply-add and a load for each tap of VL outputs, whatever the window. On top come both transpositions, about
  * four operations for VL elements, which is why wide rows of small windows are better off in window.h. */
@@ -66,31 +66,31 @@ static const abreast_fn NAME(abreast)[2][MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1
 /* Elements that a number of outputs of an axis read. */
 static i64 NAME(span_of)(const fc_axis *axis, i64 outputs) { return (outputs - 1) * axis->stride + axis->taps; }
 
-/* Rows of outputs whose pixels, as vectors, take BAND_BYTES at most; 0: not even one. */
-static i64 NAME(band_rows)(const fc_conv *p)
+/* Outputs that are done at a time, whose pixels, as vectors, take BAND_BYTES at most: rows of a task, or parts of them. */
+static void NAME(band_size)(const fc_conv *p, i64 *rows, i64 *cols)
 {
-    const i64 fit = BAND_BYTES / (NAME(span_of)(&p->w, p->w.out) * VECTOR_BYTES);
-    return fit < p->h.taps ? 0 : least(p->rows, (fit - p->h.taps) / p->h.stride + 1);
-}
-
-static i64 NAME(strip_vectors)(const fc_conv *p, i64 rows)
-{
-    return NAME(span_of)(&p->h, rows) * NAME(span_of)(&p->w, p->w.out);
+    enum { PIXELS = BAND_BYTES / VECTOR_BYTES, LEAST_ROWS = 8 };
+    const fc_axis *const h = &p->h, *const w = &p->w;
+    const i64 high = NAME(span_of)(h, least(LEAST_ROWS, p->rows)), wide = (PIXELS / high - w->taps) / w->stride + 1;
+    *cols = wide < p->cols ? wide / MOST_ABREAST * MOST_ABREAST : p->cols;
+    *rows = least((PIXELS / NAME(span_of)(w, *cols) - h->taps) / h->stride + 1, p->rows);
 }
 
 /* What convolve_abreast takes of scratch: pixels, sums and weights. */
 static i64 NAME(abreast_bytes)(const fc_conv *p)
 {
-    const i64 rows = NAME(dense_windows)(p) ? NAME(band_rows)(p) : 0;
-    return rows ? (NAME(strip_vectors)(p, rows) + rows * p->w.out + taps_of(p)) * VECTOR_BYTES : 0;
+    if (!NAME(dense_windows)(p)) return 0;
+    i64 rows, cols;
+    NAME(band_size)(p, &rows, &cols);
+    return (NAME(span_of)(&p->h, rows) * NAME(span_of)(&p->w, cols) + rows * cols + taps_of(p)) * VECTOR_BYTES;
 }
 
-/* Whether a layer has its channels in the lanes. */
+/* Whether a layer has its channels in the lanes: they follow each other, or rows are so narrow that it is worth turning them. */
 static int NAME(goes_abreast)(const fc_conv *p)
 {
-    const int side_by_side = p->x_stride[1] == sizeof(T), follow = p->x_stride[4] == sizeof(T);
-    return p->ocg == 1 && NAME(dense_windows)(p) && p->h.before >= 0 && p->cols == p->w.out && 2 * p->g_step > VL
-           && (side_by_side || (follow && p->w.out <= MOST_NARROW * p->h.taps)) && NAME(band_rows)(p);
+    if (p->ocg != 1 || p->g_step == 1 || !NAME(dense_windows)(p) || p->h.before < 0) return 0;
+    const i64 narrow = SHIFTS ? 8 * taps_of(p) / (5 * p->w.stride) : MOST_NARROW * p->h.taps;
+    return p->x_stride[1] == sizeof(T) || (p->x_stride[4] == sizeof(T) && 2 * p->g_step > VL && p->w.out <= narrow);
 }
 
 /* Where the channels of a vector lie: bytes from the first one to each, those beyond the last being it again. */
@@ -106,40 +106,38 @@ static places NAME(place_channels)(i64 count, i64 step)
     return k;
 }
 
-/* VL pixels, which follow each other in each channel, from x to vectors of channels. */
+/* HALF pixels, which follow each other in each channel, from x to vectors of channels. */
 static inline __attribute__((always_inline)) void NAME(turn)(vec *pixels, const char *x, const places *channels)
 {
-#pragma GCC unroll 4
-    for (int c = 0; c < HALF; c++) {
-        const T *const lower = (const T *)(x + channels->at[c]), *const upper = (const T *)(x + channels->at[c + HALF]);
-        pixels[c] = LOAD_HALVES(lower, upper);
-        pixels[c + HALF] = LOAD_HALVES(lower + HALF, upper + HALF);
-    }
-    NAME(transpose_halves)(pixels);
+#pragma GCC unroll 8
+    for (int c = 0; c < HALF; c++)
+        pixels[c] = NAME(load_halves)((const T *)(x + channels->at[c]), (const T *)(x + channels->at[c + HALF]));
+    NAME(transpose_half)(pixels);
 }
 
 /* A row of n of them; x may be read up to x_end. */
 static void NAME(row_abreast)(T *to, const char *x, const places *channels, i64 n, const char *x_end)
 {
-    vec pixels[VECTOR_BYTES / T_BYTES];
-    for (i64 i = 0; i < n && n >= VL; i += VL) {
-        const i64 at = least(i, n - VL); /* the last vector steps back */
+    vec pixels[HALF];
+    for (i64 i = 0; i < n && n >= HALF; i += HALF) {
+        const i64 at = least(i, n - HALF); /* the last ones again rather than a part */
         NAME(turn)(pixels, x + at * (i64)sizeof(T), channels);
 #pragma GCC unroll 8
-        for (int j = 0; j < VL; j++) ((vec *)to)[at + j] = pixels[j];
+        for (int j = 0; j < HALF; j++) ((vec *)to)[at + j] = pixels[j];
     }
-    if (n >= VL) return;
-    T few[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES];
+    if (n >= HALF) return;
+    T few[HALF * VECTOR_BYTES / T_BYTES];
     places copied;
-    if (x + channels->at[0] + VECTOR_BYTES > x_end || x + channels->at[VL - 1] + VECTOR_BYTES > x_end) {
-        for (i64 c = 0; c < VL; c++) NAME(copy_few)(few + c * VL, (const T *)(x + channels->at[c]), n);
-        copied = NAME(place_channels)(VL, VECTOR_BYTES);
+    const i64 read = VECTOR_BYTES / 2;
+    if (x + channels->at[0] + read > x_end || x + channels->at[VL - 1] + read > x_end) {
+        for (i64 c = 0; c < VL; c++) NAME(copy_few)(few + c * HALF, (const T *)(x + channels->at[c]), n);
+        copied = NAME(place_channels)(VL, read);
         channels = &copied;
         x = (const char *)few;
     }
     NAME(turn)(pixels, x, channels);
 #pragma GCC unroll 8
-    for (int j = 0; j < VL; j++)
+    for (int j = 0; j < HALF; j++)
         if (j < n) ((vec *)to)[j] = pixels[j];
 }
 
@@ -153,134 +151,176 @@ static void NAME(copy_abreast)(T *to, const char *x, i64 step, i64 channels, i64
             NAME(copy_few)(to + i * VL, (const T *)(x + i * step), channels);
 }
 
-/* n finished pixels of `channels` channels, which follow each other in both, to `out`. */
+/* n pixels of `channels` channels to `out`. */
 static void NAME(store_abreast)(char *out, const i64 *step, const T *sums, i64 channels, i64 n)
 {
     if (step[1] == sizeof(T)) {
         for (i64 i = 0; i < n; i++) NAME(copy_few)((T *)(out + i * step[4]), sums + i * VL, channels);
         return;
     }
-    T few[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES];
-    const int all = n >= VL && channels == VL;
-    for (i64 i = 0; i < n; i += VL) {
-        const i64 at = n < VL ? 0 : least(i, n - VL), pixels = least(n, VL);
-        vec row[VECTOR_BYTES / T_BYTES];
+    T few[HALF * VECTOR_BYTES / T_BYTES];
+    const int all = n >= HALF && channels == VL && step[4] == sizeof(T);
+    for (i64 i = 0; i < n; i += HALF) {
+        const i64 at = n < HALF ? 0 : least(i, n - HALF), pixels = least(n, HALF);
+        vec row[HALF];
 #pragma GCC unroll 8
-        for (int j = 0; j < VL; j++) row[j] = *(const vec *)(sums + (at + least(j, pixels - 1)) * VL);
-        NAME(transpose_halves)(row);
+        for (int j = 0; j < HALF; j++) row[j] = *(const vec *)(sums + (at + least(j, pixels - 1)) * VL);
+        NAME(transpose_half)(row);
         T *const to = all ? (T *)out + at : few;
-        const i64 apart = all ? step[1] / (i64)sizeof(T) : VL;
-#pragma GCC unroll 4
-        for (int c = 0; c < HALF; c++) {
-            STORE_HALVES(to + c * apart, to + (c + HALF) * apart, row[c]);
-            STORE_HALVES(to + c * apart + HALF, to + (c + HALF) * apart + HALF, row[c + HALF]);
-        }
-        for (i64 c = 0; !all && c < channels; c++) NAME(copy_few)((T *)(out + c * step[1]) + at, few + c * VL, pixels);
+        const i64 apart = all ? step[1] / (i64)sizeof(T) : HALF;
+#pragma GCC unroll 8
+        for (int c = 0; c < HALF; c++) NAME(store_halves)(to + c * apart, to + (c + HALF) * apart, row[c]);
+        for (i64 c = 0; !all && c < channels; c++) NAME(put)(out + c * step[1] + at * step[4], step[4], few + c * HALF, pixels);
     }
 }
 
-/* The same with an epilogue that kernels do not know. */
-static void NAME(finish_abreast)(const fc_conv *p, const group *at, i64 y, const T *sums, i64 channels, i64 rows)
+/* What is done at a time. */
+#define band NAME(band)
+typedef struct {
+    i64 y0, x0, rows, cols; /* outputs, from the first one of the task on */
+    i64 high, width;        /* pixels that they read */
+    const i64 *row;         /* [high] of x, -1: zeros; NULL: all are zeros */
+    i64 left, first, end;   /* column of x that is read first; columns of the strip that are in x */
+} band;
+
+static band NAME(band_at)(const fc_conv *p, const block *b, i64 y0, i64 x0, i64 rows, i64 cols)
 {
-    const i64 *const step = p->out_stride, *const add = p->residual_stride;
-    const run_end end = {1, 1, p->activation, p->bias, (T)p->parameter};
-    T flat[VECTOR_BYTES / T_BYTES];
-    for (i64 c = 0; c < channels; c++)
-        for (i64 r = 0; r < rows; r++)
-            for (i64 i = 0, n; i < p->w.out; i += n) {
-                n = least(VL, p->w.out - i);
-                for (i64 j = 0; j < n; j++) flat[j] = sums[(r * p->w.out + i + j) * VL + c];
-                NAME(store)(at->out + c * step[1] + (y + r) * step[3] + i * step[4], step[4], flat, n, &end, at->g + c,
-                            at->residual ? at->residual + c * add[1] + (y + r) * add[3] + i * add[4] : NULL, add[4]);
-            }
+    band d = {.y0 = y0, .x0 = x0, .rows = least(rows, b->rows - y0), .cols = least(cols, b->cols - x0)};
+    d.high = NAME(span_of)(&p->h, d.rows);
+    d.width = NAME(span_of)(&p->w, d.cols);
+    d.row = depth_at(p, b->z, 0) < 0 ? NULL : p->h.source + (b->y0 + y0) * p->h.stride;
+    d.left = (b->x0 + x0) * p->w.stride - p->w.before;
+    d.first = d.left < 0 ? least(-d.left, d.width) : 0;
+    d.end = least(d.width, input_size(&p->w) - d.left);
+    if (d.end < d.first) d.end = d.first;
+    return d;
 }
 
-/* Groups up to `end`, VL at a time, a band of rows after the other. */
-static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *scratch, i64 end)
+static inline i64 NAME(row_of)(const band *d, i64 i) { return d->row ? d->row[i] : -1; }
+
+/* Zeros around the pixels of a band, for all channels. */
+static void NAME(clear_around)(T *strip, const band *d)
+{
+    for (i64 j = 0; j < d->high; j++, strip += d->width * VL) {
+        const int zeros = NAME(row_of)(d, j) < 0;
+        memset(strip, 0, (zeros ? d->width : d->first) * VECTOR_BYTES);
+        if (!zeros) memset(strip + d->end * VL, 0, (d->width - d->end) * VECTOR_BYTES);
+    }
+}
+
+/* Columns [from, behind) of a band of VL channels, or fewer, from a slice of x to the strip. */
+static void NAME(pack_band)(const fc_conv *p, const band *d, T *strip, const char *x, i64 from, i64 behind, const places *of_x,
+                            i64 channels, const char *x_end)
+{
+    const i64 *const step = p->x_stride, first = from > d->first ? from : d->first, end = least(behind, d->end);
+    for (i64 j = 0; j < d->high && first < end; j++) {
+        const i64 row = NAME(row_of)(d, j);
+        if (row < 0) continue;
+        T *const to = strip + (j * d->width + first) * VL;
+        const char *const line = x + row * step[3] + (d->left + first) * step[4];
+        if (step[1] == sizeof(T))
+            NAME(copy_abreast)(to, line, step[4], channels, end - first);
+        else
+            NAME(row_abreast)(to, line, of_x, end - first, x_end);
+    }
+}
+
+/* The part of an epilogue that kernels do not know, on sums that are in `out`. */
+static void NAME(finish_abreast)(const fc_conv *p, const group *at, const band *d, i64 channels)
+{
+    const i64 *const step = p->out_stride, *const add = p->residual_stride;
+    const run_end end = {.last = 1, .activation = p->activation, .parameter = (T)p->parameter};
+    const int last = step[1] == sizeof(T); /* runs are channels of a pixel, or pixels of a channel */
+    const i64 runs = last ? d->cols : channels, length = last ? channels : d->cols;
+    const int axis = last ? 4 : 1, along = last ? 1 : 4;
+    for (i64 r = 0; r < d->rows; r++)
+        for (i64 i = 0; i < runs; i++) {
+            const i64 y = d->y0 + r;
+            NAME(store)(at->out + y * step[3] + d->x0 * step[4] + i * step[axis], step[along], NULL, length, &end, 0,
+                        at->residual ? at->residual + y * add[3] + d->x0 * add[4] + i * add[axis] : NULL, add[along]);
+        }
+}
+
+/* Weights and bias of `channels` groups from `at` on, side by side; of fewer than a vector holds the last one again. */
+static vec NAME(weights_abreast)(const channel_work *k, T *weights, const group *at, i64 channels)
+{
+    const fc_conv *const p = k->p;
+    const i64 a = NAME(group_behind)(p, *at, 1).weights - at->weights, taps = k->s.taps, item = sizeof(T);
+    const places of_weights = NAME(place_channels)(channels, a * item);
+    int follow = 1; /* weights of a channel, one another */
+    for (i64 t = 0; t < taps; t++) follow = follow && k->s.start[t].a == t;
+    if (follow)
+        NAME(row_abreast)(weights, (const char *)at->weights, &of_weights, taps,
+                          (const char *)(at->weights + (a > 0 ? (channels - 1) * a : 0) + taps));
+    vec bias = -(T)0 - (vec){0}; /* changes no bit */
+    for (i64 c = 0; c < VL; c++) {
+        const i64 channel = least(c, channels - 1);
+        for (i64 t = 0; !follow && t < taps; t++) weights[t * VL + c] = at->weights[channel * a + k->s.start[t].a];
+        if (p->bias) bias[c] = ((const T *)p->bias)[at->g + channel];
+    }
+    return bias;
+}
+
+/* Groups up to `end`, VL at a time, a band of outputs after the other. */
+static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *strip, i64 end)
 {
     NAME(weights_of)(k, starts, 0);
     const fc_conv *const p = k->p;
     const fc_axis *const h = &p->h, *const w = &p->w;
-    const block *const b = &k->b;
-    const i64 most = NAME(band_rows)(p), width = NAME(span_of)(w, w->out), taps = taps_of(p), item = sizeof(T), *const step = p->out_stride;
-    const i64 pixels = least(input_size(w), width - w->before), depth = depth_at(p, b->z, 0);
-    T *const strip = scratch, *const sums = strip + NAME(strip_vectors)(p, most) * VL, *const weights = sums + most * w->out * VL;
+    const i64 item = sizeof(T), *const step = p->out_stride, depth = depth_at(p, k->b.z, 0);
+    i64 most_rows, most_cols;
+    NAME(band_size)(p, &most_rows, &most_cols);
+    T *const sums = strip + NAME(span_of)(h, most_rows) * NAME(span_of)(w, most_cols) * VL;
+    T *const weights = sums + most_rows * most_cols * VL;
     const abreast_fn *const kernels = NAME(abreast)[1][h->taps][h->stride], *const there = NAME(abreast)[0][h->taps][h->stride];
-    const int relu = p->activation == FC_RELU, fused = !p->residual && (p->activation == FC_NONE || relu)
-                                                      && (step[4] == item || step[1] == item);
-    const int joined = step[3] == w->out * step[4], side_by_side = p->x_stride[1] == item;
+    const int plain = !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU), relu = plain && p->activation == FC_RELU;
+    const int last = step[1] == item;
     const char *const x_end = NAME(x_bounds)(p).end;
-    int follow = 1; /* weights of a channel, one another */
-    for (i64 t = 0; t < taps; t++) follow = follow && k->s.start[t].a == t;
-    for (i64 y0 = 0; y0 < b->rows; y0 += most) {
-        const i64 rows = least(most, b->rows - y0), high = NAME(span_of)(h, rows), top = (b->y0 + y0) * h->stride;
-        memset(strip, 0, high * width * VECTOR_BYTES);
-        group at = k->at;
-        for (; at.g < end; at = NAME(group_behind)(p, at, VL)) {
-            const i64 channels = least(VL, end - at.g), a = NAME(group_behind)(p, at, 1).weights - at.weights;
-            vec bias = -(T)0 - (vec){0}; /* changes no bit */
-            const places of_x = NAME(place_channels)(channels, p->x_stride[1]), of_weights = NAME(place_channels)(channels, a * item);
-            if (follow)
-                NAME(row_abreast)(weights, (const char *)at.weights, &of_weights, taps,
-                                  (const char *)(at.weights + (a > 0 ? (channels - 1) * a : 0) + taps));
-            for (i64 c = 0; c < VL; c++) {
-                const T *const from = at.weights + least(c, channels - 1) * a;
-                for (i64 t = 0; !follow && t < taps; t++) weights[t * VL + c] = from[k->s.start[t].a];
-                if (fused && p->bias) bias[c] = ((const T *)p->bias)[at.g + least(c, channels - 1)];
-            }
-            /* In channels-last arrays results go where they belong, and only tiles with padding at an end are packed. */
-            const int direct = side_by_side && fused && step[1] == item && channels == VL;
-            const int in_place = direct && p->finite && depth >= 0;
-            const pixel_places packed = {width * VL, VL, direct ? step[4] / item : VL};
-            const pixel_places here = {p->x_stride[3] / item, p->x_stride[4] / item, step[4] / item};
-            const i64 parts = (w->out + MOST_ABREAST - 1) / MOST_ABREAST;
-            for (i64 i = 0, x = 0, next; i < parts; i++, x = next) { /* what of a row of x each tile reads */
-                next = in_place ? w->out * (i + 1) / parts : w->out;
-                const i64 from = x * w->stride - w->before, behind = from + NAME(span_of)(w, next - x);
-                if (in_place && from >= 0 && behind <= pixels) continue;
-                const i64 left = from > 0 ? from : 0, right = least(behind, pixels);
-                for (i64 j = 0; j < high && right > left && depth >= 0; j++) {
-                    const i64 row = h->source[top + j];
-                    if (row < 0) continue;
-                    T *const to = strip + (j * width + w->before + left) * VL;
-                    const char *const line = at.x + depth * p->x_stride[2] + row * p->x_stride[3]
-                                             + left * p->x_stride[4];
-                    if (side_by_side)
-                        NAME(copy_abreast)(to, line, p->x_stride[4], channels, right - left);
-                    else
-                        NAME(row_abreast)(to, line, &of_x, right - left, x_end);
-                }
-                if (!in_place) break;
-            }
-            for (i64 y = 0; y < rows; y++) {
-                i64 first = 0, last = h->taps; /* taps whose rows are in x */
-                const i64 *const source = h->source + top + y * h->stride;
-                while (p->finite && first < last && source[first] < 0) first++;
-                while (p->finite && first < last && source[last - 1] < 0) last--;
-                const T *const row_weights = weights + first * w->taps * VL;
-                const T *const packed_row = strip + (y * h->stride + first) * width * VL;
-                const char *const row = at.x + depth * p->x_stride[2] + (first < last ? source[first] : 0) * p->x_stride[3];
-                for (i64 i = 0, x = 0, next; i < parts; i++, x = next) {
-                    next = w->out * (i + 1) / parts;
-                    if (!direct) {
-                        kernels[next - x](row_weights, packed_row + x * w->stride * VL, &packed, last - first,
-                                          sums + (y * w->out + x) * VL, bias, fused && relu);
-                        continue;
+    for (i64 y0 = 0; y0 < k->b.rows; y0 += most_rows)
+        for (i64 x0 = 0; x0 < k->b.cols; x0 += most_cols) {
+            const band d = NAME(band_at)(p, &k->b, y0, x0, most_rows, most_cols);
+            const i64 parts = (d.cols + MOST_ABREAST - 1) / MOST_ABREAST;
+            NAME(clear_around)(strip, &d);
+            for (group at = k->at; at.g < end; at = NAME(group_behind)(p, at, VL)) {
+                /* The last vector steps back rather than being a part of one. */
+                if (end - at.g < VL && end - k->at.g >= VL) at = NAME(group_behind)(p, at, end - VL - at.g);
+                const i64 channels = least(VL, end - at.g);
+                const vec bias = NAME(weights_abreast)(k, weights, &at, channels);
+                const char *const x = at.x + depth * p->x_stride[2];
+                const places of_x = NAME(place_channels)(channels, p->x_stride[1]);
+                /* In channels-last arrays results go where they belong, and only tiles with padding at an end are packed. */
+                const int direct = last && channels == VL;
+                const int in_place = direct && p->finite && p->x_stride[1] == item;
+                const pixel_places packed = {d.width * VL, VL, direct ? step[4] / item : VL};
+                const pixel_places here = {p->x_stride[3] / item, p->x_stride[4] / item, step[4] / item};
+                if (!in_place) NAME(pack_band)(p, &d, strip, x, 0, d.width, &of_x, channels, x_end);
+                for (i64 i = 0, from = 0, next; i < parts; i++, from = next) {
+                    next = d.cols * (i + 1) / parts;
+                    const i64 begin = from * w->stride, behind = begin + NAME(span_of)(w, next - from);
+                    const int inside = in_place && begin >= d.first && behind <= d.end;
+                    if (in_place && !inside) NAME(pack_band)(p, &d, strip, x, begin, behind, &of_x, channels, x_end);
+                    for (i64 y = 0; y < d.rows; y++) {
+                        i64 top = 0, below = h->taps; /* taps whose rows are in x */
+                        while (p->finite && top < below && NAME(row_of)(&d, y * h->stride + top) < 0) top++;
+                        while (p->finite && top < below && NAME(row_of)(&d, y * h->stride + below - 1) < 0) below--;
+                        const T *const taps = weights + top * w->taps * VL;
+                        const T *pixels = strip + ((y * h->stride + top) * d.width + begin) * VL;
+                        if (inside && top < below)
+                            pixels = (const T *)(x + d.row[y * h->stride + top] * p->x_stride[3] + (d.left + begin) * p->x_stride[4]);
+                        if (direct)
+                            there[next - from](taps, pixels, inside ? &here : &packed, below - top,
+                                               (T *)(at.out + (y0 + y) * step[3] + (x0 + from) * step[4]), bias, relu);
+                        else
+                            kernels[next - from](taps, pixels, &packed, below - top, sums + (y * d.cols + from) * VL, bias, relu);
                     }
-                    const i64 from = x * w->stride - w->before;
-                    const int inside = in_place && from >= 0 && from + NAME(span_of)(w, next - x) <= pixels;
-                    const T *const line = inside ? (const T *)(row + from * p->x_stride[4]) : packed_row + x * w->stride * VL;
-                    there[next - x](row_weights, line, inside ? &here : &packed, last - first,
-                                    (T *)(at.out + (y0 + y) * step[3] + x * step[4]), bias, relu);
                 }
+                if (!direct) {
+                    const int joined = step[3] == d.cols * step[4];
+                    for (i64 y = 0; y < d.rows; y += joined ? d.rows : 1)
+                        NAME(store_abreast)(at.out + (y0 + y) * step[3] + x0 * step[4], step, sums + y * d.cols * VL, channels,
+                                            joined ? d.rows * d.cols : d.cols);
+                }
+                if (!plain) NAME(finish_abreast)(p, &at, &d, channels);
             }
-            if (direct) continue;
-            if (!fused)
-                NAME(finish_abreast)(p, &at, y0, sums, channels, rows);
-            else
-                for (i64 y = 0; y < rows; y += joined ? rows : 1)
-                    NAME(store_abreast)(at.out + (y0 + y) * step[3], step, sums + y * w->out * VL, channels,
-                                        joined ? rows * w->out : w->out);
         }
-    }
 }

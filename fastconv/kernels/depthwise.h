@@ -1,10 +1,10 @@
 /* The shifted product of one input channel: rows of pixels in the lanes, one output channel at a time. For depthwise layers
  * and single filters. Included by isa.c once per element type T.
  *
- * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector) or, with AVX2, narrow rows of
- * several channels at a time (abreast.h). For all others rows are packed: a load and a store for a vector that 3x3 taps load
- * nine times. Floors there: two loads and two multiply-adds a cycle, so at most half of the peak with whole lines and less
- * with the taps between them. Wide images are bound by the memory's bandwidth in either way. */
+ * Common kernels read their windows in x itself (window.h; narrow.h where a row fits a vector) or a vector of channels at a
+ * time (abreast.h: narrow rows, and pixels whose channels follow each other). For all others rows are packed: a load and a
+ * store for a vector that 3x3 taps load nine times. Floors there: two loads and two multiply-adds a cycle, so at most half of
+ * the peak with whole lines and less with the taps between them. Wide images are bound by the memory's bandwidth in any way. */
 
 #include "window.h"
 #if SHIFTS
@@ -160,17 +160,13 @@ static inline group NAME(group_behind)(const fc_conv *p, group at, i64 count)
                    at.residual ? at.residual + count * p->ocg * p->residual_stride[1] : NULL};
 }
 
-#if !SHIFTS
 #include "abreast.h"
-#endif
 
 static i64 NAME(depthwise_scratch)(const fc_conv *p)
 {
     const i64 strip = (NAME(plane_pitch)(p) + MOST_VECTORS * VL) * (i64)sizeof(T) + NAME(rows_packed)(p) * (i64)sizeof(row_copy);
     i64 most = NAME(window_bytes)(p);
-#if !SHIFTS
     if (most < NAME(abreast_bytes)(p)) most = NAME(abreast_bytes)(p);
-#endif
     return round_up((strip > most ? strip : most) + steps_of(p) * (i64)sizeof(step_start), 64);
 }
 
@@ -265,12 +261,10 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
     NAME(fill_steps)(p, &k.s, starts, &k.b, 1, 1, 0, !p->packed);
     k.lanes = 1;
 
-#if !SHIFTS
     if (NAME(goes_abreast)(p)) {
         NAME(convolve_abreast)(&k, starts, strip, end);
         return;
     }
-#endif
     const window_fn windows = NAME(window_for)(p);
     if (windows) {
         NAME(convolve_in_place)(windows, &k, starts, strip, end);

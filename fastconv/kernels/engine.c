@@ -70,7 +70,7 @@ int fc_convolve(fc_conv *conv, const fc_isa *isa, int algorithm, int kind, void 
         groups = 1;
         channels = room / channel / (conv->lanes * threads) * conv->lanes * threads;
         if (!channels) channels = room / channel / conv->lanes * conv->lanes;
-        if (!channels) channels = conv->lanes;
+        if (!channels) channels = room / channel / unit * unit; /* which `room` holds at least */
     }
     int stopped = 0;
     for (i64 g = 0; g < conv->g && !stopped; g += groups)

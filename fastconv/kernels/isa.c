@@ -86,7 +86,7 @@ enum { PACKED_OUTPUTS = 4 }; /* of one channel, from which on windows are packed
 
 /* Depthwise layers with channels in the lanes: pixels of a register tile, bytes of a strip, and outputs of a row, for each row
  * of taps, up to which this is the quicker way. */
-enum { MOST_ABREAST = 8, BAND_BYTES = 64 << 10, MOST_NARROW = 14 };
+enum { MOST_ABREAST = 8, BAND_BYTES = 128 << 10, MOST_NARROW = 14 };
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
  * at the right end; of two rows only the UPPER or the LOWER one, again of all columns or without some. */
@@ -95,7 +95,8 @@ enum { LEAVES = 3, LEFT = 1, RIGHT = LEFT + LEAVES, UPPER = RIGHT + LEAVES, LOWE
 enum { EVENLY, FULL, AT_EDGES }; /* how a row is cut into register tiles */
 
 #define VL ((i64)(VECTOR_BYTES / sizeof(T))) /* lanes of a vector */
-#define LEAST_TURNED (VECTOR_BYTES == 32 ? VL / 2 : VL) /* channels that follow each other from which on squares are turned */
+#define MOST_PARTS (VECTOR_BYTES > 16 ? VECTOR_BYTES / 16 : 1) /* of a vector, in which squares of pixels by channels are turned */
+#define LEAST_TURNED (VL / MOST_PARTS) /* channels that follow each other from which on they are */
 
 /* Pools: vectors of columns that are combined together, so that one does not wait for another; and how. The processor's
  * maximum forgets NaN, so LARGEST is right where there is none, of which a sum tells; NAN_WINS is right everywhere. */
@@ -267,11 +268,9 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #elif defined(__AVX2__)
 #define LOAD_INSIDE(from, inside) (vec)_mm256_maskload_ps(from, (__m256i)(inside))
 #endif
-/* Lanes of even and of odd numbers of two vectors, half by half; halves of two places as a vector. */
+/* Lanes of even and of odd numbers of two vectors, half by half. */
 #define EVEN_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
 #define ODD_OF_HALVES(a, b) (vec)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xdd)
-#define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128(high, low)
-#define STORE_HALVES(low, high, v) _mm256_storeu2_m128(high, low, (__m256)(v))
 #ifdef LARGER_F32
 #define LARGER_OF LARGER_F32
 #endif
@@ -301,9 +300,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #undef LOAD_INSIDE
 #undef EVEN_OF_HALVES
 #undef ODD_OF_HALVES
-#undef LOAD_HALVES
 #undef LARGER_OF
-#undef STORE_HALVES
 #undef SUFFIX
 #undef EXP
 #undef ERF
@@ -324,8 +321,6 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #endif
 #define EVEN_OF_HALVES(a, b) (vec)_mm256_unpacklo_pd((__m256d)(a), (__m256d)(b))
 #define ODD_OF_HALVES(a, b) (vec)_mm256_unpackhi_pd((__m256d)(a), (__m256d)(b))
-#define LOAD_HALVES(low, high) (vec)_mm256_loadu2_m128d(high, low)
-#define STORE_HALVES(low, high, v) _mm256_storeu2_m128d(high, low, (__m256d)(v))
 #ifdef LARGER_F64
 #define LARGER_OF LARGER_F64
 #endif
@@ -344,7 +339,7 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "winograd.h"
 #include "pool.h"
 
-#define TOGETHER(bytes) (SHIFTS ? 1 + (VECTOR_BYTES / (bytes) >= 16) : VECTOR_BYTES / (bytes))
+#define TOGETHER(bytes) (VECTOR_BYTES / (bytes))
 
 const fc_isa PASTE(fc_isa_, ISA) = {
     STRING(ISA), VECTOR_BYTES, widest_panel, MOST_PIXELS,

@@ -72,11 +72,52 @@ static inline void NAME(put)(char *to, i64 step, const T *from, i64 n)
 #define LOW(L, S) ((L) & (S) ? (L) - (S) + VECTOR_BYTES / T_BYTES : (L))
 #define HIGH(L, S) ((L) & (S) ? (L) + VECTOR_BYTES / T_BYTES : (L) + (S))
 
-#if VECTOR_BYTES == 32
-/* Rows become columns within each half of the vectors: of half as many rows, or first in rows 0 to VL / 2, then in those
- * behind. Interleaving the rows of one half of them with those of the other turns one bit of the lane's number into one of
- * the row's at a time. */
+/* Rows become columns, N x N, or within each N lanes of longer ones: in step s, element (i, l) changes places with (i ^ s, l ^ s)
+ * where bit s of i and l differs. */
+#define EXCHANGE(N, S)                                                                       \
+    if ((S) < (N))                                                                           \
+        _Pragma("GCC unroll 16") for (int i = 0; i < (N); i++)                               \
+            if (!(i & (S))) {                                                                \
+                const vec a = row[i], b = row[(i + (S)) % (N)];                              \
+                row[i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOW, S)});           \
+                row[(i + (S)) % (N)] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(HIGH, S)}); \
+            }
+
 #define HALF (VECTOR_BYTES / T_BYTES / 2)
+
+/* A vector whose halves lie in two places. */
+static inline __attribute__((always_inline)) vec NAME(load_halves)(const T *low, const T *high)
+{
+#if VECTOR_BYTES == 64
+    return (vec)_mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)low)),
+                                   _mm256_loadu_si256((const __m256i *)high), 1);
+#elif VECTOR_BYTES == 32
+    return (vec)_mm256_loadu2_m128i((const __m128i *)high, (const __m128i *)low);
+#else
+    vec v;
+    __builtin_memcpy(&v, low, HALF * sizeof(T));
+    __builtin_memcpy((T *)&v + HALF, high, HALF * sizeof(T));
+    return v;
+#endif
+}
+
+static inline __attribute__((always_inline)) void NAME(store_halves)(T *low, T *high, vec v)
+{
+#if VECTOR_BYTES == 64
+    _mm256_storeu_si256((__m256i *)low, _mm512_castsi512_si256((__m512i)v));
+    _mm256_storeu_si256((__m256i *)high, _mm512_extracti64x4_epi64((__m512i)v, 1));
+#elif VECTOR_BYTES == 32
+    _mm256_storeu2_m128i((__m128i *)high, (__m128i *)low, (__m256i)v);
+#else
+    __builtin_memcpy(low, &v, HALF * sizeof(T));
+    __builtin_memcpy(high, (const T *)&v + HALF, HALF * sizeof(T));
+#endif
+}
+
+/* Rows become columns of half as many rows, within each half of the vectors. */
+#if VECTOR_BYTES == 32
+/* Interleaving the rows of one half of them with those of the other turns one bit of the lane's number into one of the row's
+ * at a time. */
 #define LOWER_OF(L, S) ((L) / HALF * HALF + (L) % HALF / 2 + (L) % 2 * 2 * HALF)
 #define UPPER_OF(L, S) (LOWER_OF(L, S) + HALF / 2)
 static inline __attribute__((always_inline)) void NAME(transpose_half)(vec *row)
@@ -94,39 +135,69 @@ static inline __attribute__((always_inline)) void NAME(transpose_half)(vec *row)
         for (int i = 0; i < HALF; i++) row[i] = to[i];
     }
 }
+#undef LOWER_OF
+#undef UPPER_OF
+#else
+static inline __attribute__((always_inline)) void NAME(transpose_half)(vec *row)
+{
+    EXCHANGE(HALF, 1)
+    EXCHANGE(HALF, 2)
+    EXCHANGE(HALF, 4)
+}
+#endif
 
-static inline __attribute__((always_inline)) void NAME(transpose_halves)(vec *row)
+/* Rows become columns, VL x VL. */
+static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
 {
     NAME(transpose_half)(row);
     NAME(transpose_half)(row + HALF);
+    EXCHANGE(VL, HALF)
 }
-#undef LOWER_OF
-#undef UPPER_OF
-#endif
 
-/* Rows become columns, VL x VL: in step s, element (i, l) changes places with (i ^ s, l ^ s) where bit s of i and l
- * differs. */
-static inline __attribute__((always_inline)) void NAME(transpose)(vec *row)
+/* A vector in one part, two or four: from and to as many places, and as so many squares beside each other whose rows become
+ * columns. */
+static inline __attribute__((always_inline)) vec NAME(load_parts)(const T *const *from, int parts)
 {
-#define EXCHANGE(S)                                                                          \
-    if ((S) < VL)                                                                            \
-        _Pragma("GCC unroll 16") for (int i = 0; i < VL; i++)                                \
-            if (!(i & (S))) {                                                                \
-                const vec a = row[i], b = row[(i + (S)) % VL];                               \
-                row[i] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(LOW, S)});           \
-                row[(i + (S)) % VL] = __builtin_shuffle(a, b, (lane_index){EACH_LANE(HIGH, S)}); \
-            }
-#if VECTOR_BYTES == 32
-    NAME(transpose_halves)(row);
-    EXCHANGE(HALF)
-#else
-    EXCHANGE(1)
-    EXCHANGE(2)
-    EXCHANGE(4)
-    EXCHANGE(8)
+#if MOST_PARTS == 4
+    if (parts == 4) {
+        __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)from[0]));
+        v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from[1]), 1);
+        v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from[2]), 2);
+        return (vec)_mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)from[3]), 3);
+    }
 #endif
-#undef EXCHANGE
+    return parts == 2 ? NAME(load_halves)(from[0], from[1]) : (vec) * (const loose_vec *)from[0];
 }
+
+static inline __attribute__((always_inline)) void NAME(store_parts)(T *const *to, vec v, int parts)
+{
+#if MOST_PARTS == 4
+    if (parts == 4) {
+        _mm_storeu_si128((__m128i *)to[0], _mm512_castsi512_si128((__m512i)v));
+        _mm_storeu_si128((__m128i *)to[1], _mm512_extracti32x4_epi32((__m512i)v, 1));
+        _mm_storeu_si128((__m128i *)to[2], _mm512_extracti32x4_epi32((__m512i)v, 2));
+        _mm_storeu_si128((__m128i *)to[3], _mm512_extracti32x4_epi32((__m512i)v, 3));
+        return;
+    }
+#endif
+    if (parts == 2)
+        NAME(store_halves)(to[0], to[1], v);
+    else
+        *(loose_vec *)to[0] = v;
+}
+
+static inline __attribute__((always_inline)) void NAME(transpose_parts)(vec *row, int parts)
+{
+    if (parts == 1) NAME(transpose)(row);
+    if (parts == 2) NAME(transpose_half)(row);
+#if MOST_PARTS == 4
+    if (parts == 4) {
+        EXCHANGE(HALF / 2, 1)
+        EXCHANGE(HALF / 2, 2)
+    }
+#endif
+}
+#undef EXCHANGE
 
 /* The lanes of even and of odd numbers in two vectors. */
 #define EVEN(L, S) (2 * (L))

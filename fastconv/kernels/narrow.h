@@ -115,6 +115,7 @@ static narrow_way NAME(narrow_for)(const fc_conv *p, i64 width)
     const i64 taps = p->h.taps, stride = p->h.stride, rows = p->rows, cols = p->w.out;
     if (p->cols < cols || p->w.before != taps / 2 || cols > VL || width > stride * VL) return (narrow_way){0};
     const int two = HALVES && p->g_step > 1 && 2 * cols <= VL && 2 * width <= stride * VL;
+    if (WIDE && !two && stride == 1 && taps < 7) return (narrow_way){0};
     const int seven = round_up(rows, 7) <= round_up(rows, 4);
     return (narrow_way){NAME(narrow)[taps][stride][seven][two], 1 + two};
 }

@@ -46,26 +46,30 @@ typedef struct {
     const T *sums;
 } register_block;
 
-#if VECTOR_BYTES == 32
-/* Half a vector of output channels, which follow each other in `out`: `length` pixels, a vector of them at a time. Returns how
- * many are done. */
-static i64 NAME(store_turned)(char *out, i64 step, const T *sums, i64 pitch, i64 length, const T *bias, int relu)
+/* VL / parts output channels, which follow each other in `out`: `length` pixels, a vector of them at a time. Returns how many
+ * are done. */
+static inline __attribute__((always_inline)) i64 NAME(store_turned)(char *out, i64 step, const T *sums, i64 pitch, i64 length,
+                                                                    const T *bias, int relu, int parts)
 {
     i64 k = 0;
     for (; k + VL <= length; k += VL) {
-        vec row[HALF];
-#pragma GCC unroll 4
-        for (int i = 0; i < HALF; i++) {
+        vec row[VECTOR_BYTES / T_BYTES];
+#pragma GCC unroll 16
+        for (int i = 0; i < VL / parts; i++) {
             row[i] = *(const loose_vec *)(sums + i * pitch + k) + ((bias ? bias[i] : -(T)0) - (vec){0}); /* -0 changes no bit */
             if (relu) row[i] = RECTIFIED(row[i]);
         }
-        NAME(transpose_half)(row);
+        NAME(transpose_parts)(row, parts);
+#pragma GCC unroll 16
+        for (int i = 0; i < VL / parts; i++) {
+            T *to[4];
 #pragma GCC unroll 4
-        for (int i = 0; i < HALF; i++) STORE_HALVES((T *)(out + (k + i) * step), (T *)(out + (k + i + HALF) * step), row[i]);
+            for (int part = 0; part < parts; part++) to[part] = (T *)(out + (k + i + part * (VL / parts)) * step);
+            NAME(store_parts)(to, row[i], parts);
+        }
     }
     return k;
 }
-#endif
 
 /* Its way to `out`, or where it is there already, the epilogue. */
 static void NAME(store_block)(const panel_work *k, const register_block *r)
@@ -86,12 +90,13 @@ static void NAME(store_block)(const panel_work *k, const register_block *r)
             end.bias = NULL;
         }
         i64 done = 0;
-#if VECTOR_BYTES == 32
-        if (!k->unit && out_stride[1] == sizeof(T) && r->rows == HALF && end.first && end.last && !k->residual
-            && (end.activation == FC_NONE || end.activation == FC_RELU))
-            done = NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, end.bias ? end.bias + channel : NULL,
-                                      end.activation == FC_RELU);
-#endif
+        if (!k->unit && out_stride[1] == sizeof(T) && end.first && end.last && !k->residual
+            && (end.activation == FC_NONE || end.activation == FC_RELU)) {
+            const T *const bias = end.bias ? end.bias + channel : NULL;
+            const int relu = end.activation == FC_RELU;
+            if (MOST_PARTS > 1 && r->rows * 2 == VL) done = NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 2);
+            if (MOST_PARTS > 2 && r->rows * 4 == VL) done = NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 4);
+        }
         for (i64 i = 0; i < r->rows; i++)
             NAME(store)(at + i * out_stride[1] + done * out_stride[4], out_stride[4], sums ? sums + i * r->pitch + done : NULL,
                         v->length - done, &end, channel + i,

@@ -59,40 +59,42 @@ static void NAME(pack_run)(T *to, const char *from, i64 step, const fc_axis *w, 
         for (i64 k = 0; k < hi - lo; k++) to[lo + k] = *(const T *)(first + k * stride);
 }
 
-/* The runs of all channels where these follow each other in x: squares of VL pixels by VL channels are transposed, or by half
- * as many where a vector has halves, so that neither side is touched an element at a time. */
+/* Pixels [lo, lo + count) of channels up to `channels`, VL / parts at a time, VL pixels by so many channels transposed; returns
+ * the channel behind the last. */
+static inline __attribute__((always_inline)) i64 NAME(turn_channels)(T *to, i64 pitch, const char *from, i64 step, const i64 *source,
+                                                                     i64 stride, i64 count, i64 first, i64 channels, int parts)
+{
+    const i64 together = VL / parts;
+    for (; first + together <= channels; first += together)
+        for (i64 k = 0; k + VL <= count; k += VL) {
+            vec row[VECTOR_BYTES / T_BYTES];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL / parts; i++) {
+                const T *at[4];
+#pragma GCC unroll 4
+                for (int part = 0; part < parts; part++)
+                    at[part] = (const T *)(from + source[(k + i + part * together) * stride] * step) + first;
+                row[i] = NAME(load_parts)(at, parts);
+            }
+            NAME(transpose_parts)(row, parts);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL / parts; i++) *(loose_vec *)(to + (first + i) * pitch + k) = row[i];
+        }
+    return first;
+}
+
+/* The runs of all channels where these follow each other in x: squares of pixels by channels are transposed, so that neither side
+ * is touched an element at a time. */
 static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, const fc_axis *w, i64 start, i64 lo, i64 hi,
                                 i64 channels)
 {
-    const i64 squares = (hi - lo) / VL * VL, whole = channels / VL * VL;
-    for (i64 k = lo; k < lo + squares; k += VL)
-        for (i64 c = 0; c < whole; c += VL) {
-            vec row[VECTOR_BYTES / T_BYTES];
-#pragma GCC unroll 16
-            for (int i = 0; i < VL; i++)
-                row[i] = *(const loose_vec *)(from + w->source[start + (k + i) * w->stride] * step + c * (i64)sizeof(T));
-            NAME(transpose)(row);
-#pragma GCC unroll 16
-            for (int i = 0; i < VL; i++) *(loose_vec *)(to + (c + i) * pitch + k) = row[i];
-        }
-    i64 turned = whole; /* channels */
-#if VECTOR_BYTES == 32
-    for (; turned + HALF <= channels; turned += HALF)
-        for (i64 k = lo; k < lo + squares; k += VL) {
-            vec row[HALF];
-            const i64 *const source = w->source + start + k * w->stride;
-            const char *const at = from + turned * (i64)sizeof(T);
-#pragma GCC unroll 4
-            for (int i = 0; i < HALF; i++)
-                row[i] = LOAD_HALVES((const T *)(at + source[i * w->stride] * step),
-                                     (const T *)(at + source[(i + HALF) * w->stride] * step));
-            NAME(transpose_half)(row);
-#pragma GCC unroll 4
-            for (int i = 0; i < HALF; i++) *(loose_vec *)(to + (turned + i) * pitch + k) = row[i];
-        }
-#endif
+    const i64 *const source = w->source + start + lo * w->stride;
+    i64 turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, 0, channels, 1);
+    if (MOST_PARTS > 1) turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, turned, channels, 2);
+    if (MOST_PARTS > 2) turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, turned, channels, 4);
+    const i64 whole = (hi - lo) / VL * VL;
     for (i64 c = 0; c < channels; c++)
-        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < turned ? squares : 0), hi);
+        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < turned ? whole : 0), hi);
 }
 
 /* A row of a strip from pixel `at` on (or several that follow each other without a gap in x, too): where the run [lo, hi) of

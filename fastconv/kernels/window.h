@@ -48,7 +48,6 @@ static inline __attribute__((always_inline)) vec NAME(load_inside)(const T *from
 #define IN_REGISTER(V)
 #endif
 
-#if !SHIFTS
 /* From the first element of x to behind its last one, whatever lies between. */
 #define bounds NAME(bounds)
 typedef struct {
@@ -65,7 +64,6 @@ static bounds NAME(x_bounds)(const fc_conv *p)
     }
     return x;
 }
-#endif
 
 /* Where an output channel's windows lie in x, and where its outputs go. */
 #define window_work NAME(window_work)
