@@ -46,6 +46,13 @@ FEW_PIXELS, FEW_PIXELS_SHARE = 128, 3 / 4
 zen3-2 (512 KB), one thread, beside busy neighbours, 2026-11: 512->512 3x3 at 28x28 1.09-1.16x, at 14x14 1.03-1.04x,
 dilated by 2 at 33x33 1.06-1.11x; but 128->192 at 26x26, 338 pixels a task without it, 0.91-1.00x."""
 
+STREAM_BYTES = 8 * 10**6
+"""Bytes of a result from which on whole lines of it are written past the caches, and need not be loaded first.
+zen4-2 (32 MB L3, beside others), one and two threads, 2026-11, channels last and first: 3->64 3x3 at 224x224 (12.8 MB)
+1.33 and 1.24x, 1.27 and 1.22x, 128->192 1x1 at 26x26, batch 16 (8.3 MB) 1.25 and 1.22x, 1x. But the next layer has to
+load them from memory: two layers, one after the other, with 3.2 MB between them 0.85 to 1.04x, 6.4 MB 0.94 to 1.09x,
+8.3 MB 0.98 to 1.12x, 12.8 MB 0.80 to 2.04x, 1.16x in the mean."""
+
 CHANNEL_BLOCK = 64
 CHANNEL_BLOCK_POINT = 256
 """Input channels summed from zero before they are added to the output, for several taps and for one. Part of the

@@ -60,6 +60,7 @@ int main(int argc, char **argv)
                            &p.lane_unit, &room, &dense, &kind_of_lanes, &p.th.m, &p.th.alpha, &p.th.out, &p.tw.m, &p.tw.alpha, &p.tw.out};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) *fields[i] = number();
     p.dense = (int)dense;
+    p.stream = 1; /* which only large results do */
     p.finite = (int)number();
     p.activation = (int)number();
     memcpy(&p.parameter, &(i64){number()}, sizeof p.parameter);

@@ -78,6 +78,7 @@ class EmulatedLayer:
         kind,
         blocks,
         room,
+        stream,
         dense,
         activation,
         parameter,

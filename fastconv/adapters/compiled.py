@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from fastconv import tuning
 from fastconv.adapters.blocks import Blocks
 from fastconv.kernels import _compiled
 from fastconv.lowering import Axis, Lowered, Tile
@@ -31,9 +32,11 @@ def make_layer(
     blocks: Blocks, room: int = 0, winograd: tuple[tuple[int, int, int, np.ndarray, np.ndarray], ...] | None = None,
 ) -> _compiled.Layer:  # fmt: skip
     """A layer in C: geometry, tasks and blocks; no weights. ``room``: bytes for what a call packs of plain ones."""
+    item, pixels = np.dtype(dtype).itemsize, low.d.out * low.h.out * low.w.out
+    stream = low.n * low.g * low.ocg * pixels * item >= tuning.STREAM_BYTES
     return _compiled.Layer(
-        isa, np.dtype(dtype).itemsize, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
-        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), room, low.dense,
+        isa, item, (low.n, low.g, low.icg, low.ocg), tuple(map(_tables, low.axes)),
+        astuple(tile), ic_block, held, kind, (blocks.rows, blocks.lanes, blocks.unit), room, stream, low.dense,
         epilogue.activation, epilogue.parameter, winograd,
     )  # fmt: skip
 

@@ -35,6 +35,7 @@ class Layer:
         kind: str,
         blocks: tuple[int, int, int],
         room: int,
+        stream: bool,
         dense: bool,
         activation: str | None,
         parameter: float,

@@ -31,7 +31,7 @@ cdef extern from "engine.h" nogil:
         int64_t n, g, icg, ocg
         fc_axis d, h, w
         int64_t rows, cols, oc_step, g_step, n_step, ic_block, held, few, mr, lanes, lane_unit
-        int interleaved, dense
+        int interleaved, stream, dense
         const char *x
         int64_t x_stride[5]
         char *out
@@ -270,8 +270,8 @@ cdef class Layer:
     ``axes`` are (out, stride, before, source, phases, tap_phase, tap_offset) for d, h, w. ``held`` channels
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
-    ``room``: bytes for packed weights of calls that bring plain ones; 0: none are packed. ``dense``: neither
-    padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w, with float arrays of the
+    ``room``: bytes for packed weights of calls that bring plain ones; 0: none are packed. ``stream``: results go past
+    the caches. ``dense``: neither padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w, with float arrays of the
     layer's type.
     """
 
@@ -284,7 +284,7 @@ cdef class Layer:
     cdef readonly int64_t scratch_bytes, room
 
     def __init__(self, str isa, int itemsize, sizes, axes, tile, int64_t ic_block, int64_t held, str kind, blocks, int64_t room,
-                 bint dense, activation, double parameter, winograd=None):
+                 bint stream, bint dense, activation, double parameter, winograd=None):
         cdef int algorithm = KINDS.index(kind)
         self.isa = isa
         self.found = _find(isa)
@@ -299,6 +299,7 @@ cdef class Layer:
         self.conv.held = held
         self.conv.mr, self.conv.lanes, self.conv.lane_unit = blocks
         self.room = room
+        self.conv.stream = stream
         self.conv.dense = dense
         self.conv.activation = ACTIVATIONS.index(activation)
         self.conv.parameter = parameter

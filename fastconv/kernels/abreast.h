@@ -9,6 +9,7 @@
 #define pixel_places NAME(pixel_places)
 typedef struct {
     i64 pitch, apart, to_apart;
+    int stream; /* results go past the caches */
 } pixel_places;
 
 /* The micro-kernel, Q pixels of a row, S apart in x:
@@ -36,7 +37,10 @@ typedef struct {
         _Pragma("GCC unroll 8") for (int q = 0; q < (Q); q++) {                                                 \
             vec v = acc[q] + bias;                                                                              \
             if (relu) v = RECTIFIED(v);                                                                         \
-            *(loose_vec *)(to + q * (TO_APART)) = v;                                                            \
+            if (at->stream)                                                                                     \
+                STREAM((vec *)(to + q * (TO_APART)), v);                                                        \
+            else                                                                                                \
+                *(loose_vec *)(to + q * (TO_APART)) = v;                                                        \
         }                                                                                                       \
     }
 #define BOTH_PLACES(Q, K, S) ABREAST_OF(Q, K, S, packed, VL, VL) ABREAST_OF(Q, K, S, here, apart, to_apart)
@@ -291,8 +295,10 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *strip
                 /* In channels-last arrays results go where they belong, and only tiles with padding at an end are packed. */
                 const int direct = last && channels == VL;
                 const int in_place = direct && p->finite && p->x_stride[1] == item;
-                const pixel_places packed = {d.width * VL, VL, direct ? step[4] / item : VL};
-                const pixel_places here = {p->x_stride[3] / item, p->x_stride[4] / item, step[4] / item};
+                const int stream = VECTOR_BYTES == 64 && p->stream && direct && plain
+                                   && ((intptr_t)at.out | step[3] | step[4]) % VECTOR_BYTES == 0; /* whole lines */
+                const pixel_places packed = {d.width * VL, VL, direct ? step[4] / item : VL, stream};
+                const pixel_places here = {p->x_stride[3] / item, p->x_stride[4] / item, step[4] / item, stream};
                 if (!in_place) NAME(pack_band)(p, &d, strip, x, 0, d.width, &of_x, channels, x_end);
                 for (i64 i = 0, from = 0, next; i < parts; i++, from = next) {
                     next = d.cols * (i + 1) / parts;

@@ -181,6 +181,7 @@ static tile_end NAME(way_out)(const tile_work *k, const channel_block *v, int ad
         e.c_col = step[4] / (i64)sizeof(T);
         e.relu = last && p->activation == FC_RELU;
         e.bias = last ? bias : NULL;
+        e.stream = p->stream && !add && last && lanes == LANES && ((intptr_t)k->out | step[3] | step[4]) % 64 == 0;
     }
     return e;
 }
@@ -215,7 +216,9 @@ static void NAME(multiply_block)(tile_work *k, const T *weights, i64 nv, i64 o, 
                 const i64 q = k->t.ends[i] - x, high = 1 + (PAIRED(q) && y1 - y0 == 2);
                 for (same = i + 1; chained && same < tile && k->t.ends[same] - k->t.ends[same - 1] == q;) same++;
                 v.e.out_tile = q * step[4];
-                if (v.direct)
+                if (v.e.stream)
+                    v.e.lines = 0;
+                else if (v.direct)
                     v.e.lines = q, v.e.line_step = step[4], v.ends = lanes * (i64)sizeof(T) - 1;
                 else if (last && step[4] == sizeof(T))
                     v.e.lines = least(lanes, p->ocg - o), v.e.line_step = step[1], v.ends = (q - 1) * step[4];
@@ -302,4 +305,5 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
             }
         }
     }
+    if (p->stream) STREAMED();
 }

@@ -263,11 +263,13 @@ static void NAME(depthwise_task)(void *context, i64 task, int worker)
 
     if (NAME(goes_abreast)(p)) {
         NAME(convolve_abreast)(&k, starts, strip, end);
+        if (p->stream) STREAMED();
         return;
     }
     const window_fn windows = NAME(window_for)(p);
     if (windows) {
         NAME(convolve_in_place)(windows, &k, starts, strip, end);
+        if (p->stream) STREAMED();
         return;
     }
     const i64 vectors = (k.b.cols + VL - 1) / VL, panels = (vectors + MOST_VECTORS - 1) / MOST_VECTORS;

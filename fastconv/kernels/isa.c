@@ -253,6 +253,19 @@ static int rows_joined(const fc_conv *p, i64 cols)
     ((array) + (b).n * (stride)[0] + (b).g * (p)->ocg * (stride)[1] + (b).z * (stride)[2] + (b).y0 * (stride)[3] \
      + (b).x0 * (stride)[4])
 
+/* A whole vector, which fills a line or half of one, past the caches; what other threads see is in order after STREAMED. */
+#if defined(__AVX512F__)
+#define STREAM(at, v) _mm512_stream_si512((__m512i *)(at), (__m512i)(v))
+#elif defined(__AVX2__)
+#define STREAM(at, v) _mm256_stream_si256((__m256i *)(at), (__m256i)(v))
+#endif
+#ifdef STREAM
+#define STREAMED() _mm_sfence()
+#else
+#define STREAM(at, v) *(at) = (v)
+#define STREAMED()
+#endif
+
 #define FIRST_LANES(n) ((1u << (n)) - 1) /* as a mask */
 
 #define T float

@@ -130,6 +130,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
     const int finish = k->end.last && !fused, relu = fused && k->end.activation == FC_RELU;
     const T *const bias = fused && k->end.bias ? k->end.bias + k->b.g * p->ocg : NULL;
     const product_fn *const products = NAME(products)[mr];
+    const int streams = VECTOR_BYTES == 64 && p->stream && out_stride[1] % VECTOR_BYTES == 0; /* whole lines */
 
     register_block before = {0}; /* stored after the next product: sums are not read while they are being written */
     steps s = k->s;
@@ -155,6 +156,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
                 T *const to = direct ? (T *)(k->out + at * out_stride[1] + v->segments->row * out_stride[3]) + v->segments->col
                                      : tiles[odd];
                 e.bias = done && bias ? bias + at : NULL;
+                e.stream = streams && done && !e.add && (intptr_t)to % VECTOR_BYTES == 0;
                 products[v->nv](a + i * mr, v->pixels, &s, to, &e);
                 if (before.rows) NAME(store_block)(k, &before);
                 before.rows = 0;
@@ -268,4 +270,5 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
         k.end.last = k.c0 + channels == p->icg;
         NAME(multiply_runs)(&k);
     }
+    if (p->stream) STREAMED();
 }

@@ -22,6 +22,7 @@ typedef struct {
     i64 blocks; /* register blocks one below the other */
     i64 c_row;
     int add, relu; /* to what is there; what is below 0 becomes 0 */
+    int stream;    /* past the caches */
     const T *bias; /* added last; or NULL */
     i64 ahead, last; /* vectors from here that a block touches, 0: none; the next one's are one more, before the last */
 } product_end;
@@ -52,7 +53,7 @@ typedef struct {
             const i64 ahead = e->ahead * VL;                                                                   \
             const T *ap = a;                                                                                   \
             vec acc[MR][NV];                                                                                   \
-            for (int i = 0; i < MR; i++)                                                                       \
+            for (int i = 0; i < MR && !e->stream; i++)                                                         \
                 for (int j = 0; j < NV; j += 64 / VECTOR_BYTES) __builtin_prefetch(c + i * c_row + (j + NV) * VL, 1); \
             for (int i = 0; i < MR; i++)                                                                       \
                 for (int j = 0; j < NV; j++) acc[i][j] = (vec){0};                                             \
@@ -75,7 +76,10 @@ typedef struct {
                 bias += MR;                                                                                    \
             }                                                                                                  \
             if (e->relu) EACH_SUM(MR, NV, acc[i][j] = RECTIFIED(acc[i][j]))                                    \
-            EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])                               \
+            if (e->stream)                                                                                     \
+                EACH_SUM(MR, NV, STREAM((vec *)(c + i * c_row + j * VL), acc[i][j]))                           \
+            else                                                                                               \
+                EACH_SUM(MR, NV, *(loose_vec *)(c + i * c_row + j * VL) = acc[i][j])                           \
             if (ahead) e->ahead = e->ahead + 1 < e->last ? e->ahead + 1 : 0;                                   \
         }                                                                                                      \
     }

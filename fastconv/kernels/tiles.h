@@ -71,6 +71,7 @@ typedef struct {
     i64 tiles;
     i64 c_row, c_col;
     int add, relu; /* to what is there; what is below 0 becomes 0 */
+    int stream;    /* past the caches */
     const T *bias; /* added last; or NULL */
     const char *ahead;
     i64 ahead_step, ahead_tap;
@@ -116,7 +117,10 @@ static void NAME(touch_outputs)(const tile_end *e, i64 tile, i64 rows)
         if (e->add) EACH_TILE_SUM(R, Q, NV, acc[i][j] += SUM_AT(Q, c_col))                                     \
         if ((SPACED) && e->bias) EACH_TILE_SUM(R, Q, NV, acc[i][j] += *(const loose_vec *)(e->bias + j * VL))  \
         if ((SPACED) && e->relu) EACH_TILE_SUM(R, Q, NV, acc[i][j] = RECTIFIED(acc[i][j]))                     \
-        EACH_TILE_SUM(R, Q, NV, SUM_AT(Q, c_col) = acc[i][j])                                                  \
+        if ((SPACED) && e->stream)                                                                             \
+            EACH_TILE_SUM(R, Q, NV, STREAM((vec *)&SUM_AT(Q, c_col), acc[i][j]))                               \
+        else                                                                                                   \
+            EACH_TILE_SUM(R, Q, NV, SUM_AT(Q, c_col) = acc[i][j])                                              \
     }
 
 #define TILE_OF(R, Q, NV, APART, COL, SPACED)                                                                  \

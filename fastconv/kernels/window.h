@@ -72,6 +72,7 @@ typedef struct {
     const T *zeros;    /* what is read for NO_ROW */
     i64 left, width;   /* where outputs begin in a row of x, and its elements, with zeros around them */
     i64 rows, length;  /* of outputs */
+    int stream;        /* these are written past the caches */
 #if !SHIFTS
     bounds x; /* what may be read */
 #endif
@@ -183,7 +184,9 @@ static inline LANE_INT NAME(near_zero)(i64 v)
         EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = ((S) == 1 ? acc[i][j] : IN_ORDER(acc[i][j])) + bias)                \
         if (relu) EACH_SUM(WINDOW_ROWS, NV, acc[i][j] = RECTIFIED(acc[i][j]))                                   \
         _Pragma("GCC unroll 4") for (int n = 0; n < (NV); n++)                                                  \
-            if (length - x >= (n + 1) * VL) {                                                                   \
+            if (stream && length - x >= (n + 1) * VL) {                                                         \
+                _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--) STREAM((vec *)(to[r] + x + n * VL), acc[r][n]); \
+            } else if (length - x >= (n + 1) * VL) {                                                            \
                 _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--) *(loose_vec *)(to[r] + x + n * VL) = acc[r][n]; \
             } else {                                                                                            \
                 _Pragma("GCC unroll 4") for (int r = WINDOW_ROWS - 1; r >= 0; r--)                              \
@@ -203,6 +206,7 @@ static inline LANE_INT NAME(near_zero)(i64 v)
         _Pragma("GCC unroll 49") for (int t = 0; t < (K) * (K); t++) w[t] = a[s->start[t].a] - (vec){0};        \
         const vec bias = shift - (vec){0};                                                                      \
         const i64 length = k->length;                                                                           \
+        const int stream = k->stream && ((intptr_t)out | to_row) % 64 == 0;                                     \
         for (i64 y = 0; y < k->rows; y += WINDOW_ROWS) {                                                        \
             const T *row[INPUTS];                                                                               \
             T *to[WINDOW_ROWS]; /* what lies behind the last row is written before it, to its place */          \
@@ -299,7 +303,8 @@ static window_work NAME(place_windows)(const fc_conv *p, const block *b, T *scra
         offset[i] = row < 0 || depth < 0 ? NO_ROW : depth * p->x_stride[2] + row * p->x_stride[3] + first * p->x_stride[4];
     }
     memset(scratch, 0, (width + MOST_WINDOW_SPAN) * sizeof(T));
-    window_work k = {.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols};
+    window_work k = {.offset = offset, .zeros = scratch, .left = left - first, .width = width, .rows = b->rows, .length = b->cols,
+                     .stream = p->stream && NAME(finished)(p)};
 #if !SHIFTS
     k.x = NAME(x_bounds)(p);
 #endif
