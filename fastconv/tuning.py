@@ -94,19 +94,22 @@ COLUMN_BYTES = 170
 LEAST_SUMS = 10
 STORE_VECTOR, STORE_STRIDED, PACK_LAST = 4, 2, 4
 STORE_TRANSPOSED = {14: 16, 6: 32}
+STORE_BY_HALVES = {14: 8, 6: 20}
 PACK_PHASES = {14: 0, 6: 2}
-PACK_FEW = {14: 0, 6: 30}
+PACK_FEW = {14: 0, 6: 20}
 """How fast the compiled kernels are, for the choice of their shape, in multiply-adds of a vector; where it says so, by
 the pixels of a register tile, 14 with 32 vector registers, 6 with 16.
 
 Output channels of a register block of pixels -> share of the peak, the same for kernels of one tap, and where what the
 taps of several rows read of a column of pixels takes more than so many bytes, so that a panel leaves L1; sums in
 registers from which on a tile of channels is as fast as it gets; what storing a vector of sums takes, an element with a
-stride, packing one of channels-last pixels that are read in place otherwise; a vector that is transposed on its way;
-packing an element of pixels that a stride splits into phases; and a pixel of fewer channels than a vector holds, side
-by side. zen3-2, one thread, 2026-11, layers of 3 to 256 channels at 7x7 to 160x160, strides 1 to 3: 500 take 0.8 %
-longer in NCHW than with the better kind of the two (fitted to 390 of them; with the constants of zen1-2 5.4 %), 130 in
-NHWC 0.1 %. 14: zen5-2."""
+stride, packing one of channels-last pixels that are read in place otherwise; a vector that is transposed on its way, by
+numba's kernels and by the compiled ones, which do it by halves of squares; packing an element of pixels that a stride
+splits into phases; and a pixel of fewer channels than a vector holds, side by side. zen3-2, one thread, 2026-11, layers
+of 3 to 256 channels at 7x7 to 160x160, strides 1 to 3: 500 take 0.8 % longer in NCHW than with the better kind of the two
+(fitted to 390 of them; with the constants of zen1-2 5.4 %), 130 in NHWC 0.1 %. 14: zen5-2. Since stores go by halves,
+which fewer columns than a vector do not slow down, 260 layers on zen4-2: AVX-512 3.5 -> 2.0 % in NCHW, 1.2 % in NHWC,
+AVX2 (forced) 4.1 -> 3.4 and 0.2 %."""
 
 LOSS_DIRECT, BLAS_BLOCK, LOSS_FFT = 1.1, 384, 6.5
 """Constants of ``error_typical``, which tests/test_errors.py holds to a factor of 3: largest error of normal and

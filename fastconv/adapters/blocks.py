@@ -118,8 +118,8 @@ def choose_lanes(
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
     In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, what storing
-    results takes, and packing; ``in_place``: channels in the lanes read pixels whose channels follow each other as they
-    are, and put others side by side. ``most`` pixels of a register tile.
+    results takes, and packing; ``in_place``: the compiled kernels, which read pixels whose channels follow each other as
+    they are, and put others side by side. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     least = halo(low, most) * min(low.icg, channel_block(low.taps))
@@ -138,7 +138,8 @@ def choose_lanes(
     per_tile = min(most, rows * cols if width == cols and not low.h.reach else cols * (1 + (2 * cols <= most)))
     pairs, single = divmod(vectors, 2)
     speed, alone = (min(1.0, per_tile * wide / tuning.LEAST_SUMS) for wide in (2, 1))
-    store = tuning.STORE_VECTOR if spec.channels_last else tuning.STORE_TRANSPOSED[most]
+    turning = tuning.STORE_BY_HALVES if in_place else tuning.STORE_TRANSPOSED
+    store = tuning.STORE_VECTOR if spec.channels_last else turning[most]
     inside = math.prod(axis.inside for axis in low.axes)
     sums = terms * inside * (2 * pairs / speed + single / alone)
     return "channels" if rows * cols * (sums + vectors * store) + turned < pixels else "pixels"

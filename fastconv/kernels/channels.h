@@ -45,6 +45,24 @@ typedef struct {
     const char *residual;
 } tile_work;
 
+/* A row of pixels, a vector of channels each, `lanes` elements apart, to as many rows of `out`. */
+static inline __attribute__((always_inline)) void NAME(store_turned_row)(char *out, i64 apart, const T *c, i64 lanes, i64 cols, vec shift, int relu)
+{
+    for (i64 i = 0; i < cols; i += HALF) {
+        const i64 at = least(i, cols - HALF); /* the last ones again rather than a part */
+        vec row[HALF];
+#pragma GCC unroll 8
+        for (int l = 0; l < HALF; l++) {
+            row[l] = *(const loose_vec *)(c + (at + l) * lanes) + shift;
+            if (relu) row[l] = RECTIFIED(row[l]);
+        }
+        NAME(transpose_half)(row);
+        T *const to = (T *)out + at;
+#pragma GCC unroll 8
+        for (int l = 0; l < HALF; l++) NAME(store_halves)(to + l * apart, to + (l + HALF) * apart, row[l]);
+    }
+}
+
 /* Finished sums c[row][col][lane] of channels o.. to `out`. */
 static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64 x, i64 rows, i64 cols, const T *bias)
 {
@@ -78,6 +96,11 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
         const i64 last = least(VL, channels - j);
         vec shift = -(T)0 - (vec){0}; /* changes no bit */
         if (bias) shift = *(const loose_vec *)(bias + j);
+        if (finished && last == VL && cols >= HALF && step[4] == sizeof(T)) {
+            for (i64 i = 0; i < rows; i++)
+                NAME(store_turned_row)(out + j * step[1] + i * step[3], step[1] / (i64)sizeof(T), c + i * cols * lanes + j, lanes, cols, shift, relu);
+            continue;
+        }
         i64 r = 0, q = 0; /* row and column of the first pixel */
         for (i64 p0 = 0; p0 < pixels; p0 += VL) {
             const i64 count = least(VL, pixels - p0);
@@ -88,19 +111,12 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
                 if (relu) row[i] = RECTIFIED(row[i]);
             }
             NAME(transpose)(row);
-            char *to = out + j * step[1] + r * step[3] + q * step[4];
-            if (finished && count == VL && last == VL && q + VL <= cols && step[4] == sizeof(T)) {
-#pragma GCC unroll 16
-                for (int l = 0; l < VL; l++) *(loose_vec *)(to + l * step[1]) = row[l];
-                if ((q += VL) == cols) q = 0, r++;
-                continue;
-            }
             T flat[VECTOR_BYTES / T_BYTES * VECTOR_BYTES / T_BYTES] __attribute__((aligned(VECTOR_BYTES)));
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++) *(loose_vec *)(flat + i * VL) = row[i];
             for (i64 i = 0, n; i < count; i += n, q = 0, r++) { /* what lies in each row */
                 n = least(count - i, cols - q);
-                to = out + j * step[1] + r * step[3] + q * step[4];
+                char *const to = out + j * step[1] + r * step[3] + q * step[4];
                 for (i64 l = 0; l < last; l++) {
                     T *const sums = flat + l * VL + i;
                     for (i64 m = 0; residual && m < n; m++)

@@ -115,7 +115,7 @@ static i64 taps_of(const fc_conv *p) { return p->d.taps * p->h.taps * p->w.taps;
 /* Starts that a micro-kernel is given: one a tap; with few channels one for each of them, too, as the loop over them
  * would be too short. Narrow tiles of channels have longer steps: 6->16 5x5 on a Zen 1 59 % of the peak with a start for each
  * channel, 72 with one for all six; tiles of pixels gain nothing, and 8->8 at 16x16 loses 12 %. */
-enum { FEW_CHANNELS = 8, FEW_FOR_TILES = WIDE ? FEW_CHANNELS : 3 };
+enum { FEW_CHANNELS = 8, FEW_FOR_TILES = 3 };
 /* Products of a register tile up to which several side by side are one call. Longer ones go down two rows before the next
  * column, whose rows are then in L1: with all in one call 64->64 3x3 at 224x224 loses 2 % on a Zen 1, where 3->64 in
  * channels-last takes 6.3 ms in place of 9.3. */
