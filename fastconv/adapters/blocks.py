@@ -118,8 +118,8 @@ def choose_lanes(
     """'pixels' or 'channels', whichever the geometry makes cheaper; the same for every batch and number of threads.
 
     In cycles of one multiply-add each on a whole vector: what the registers compute, edges included, what storing
-    results takes, and packing; ``in_place``: the compiled kernels, which read pixels whose channels follow each other as
-    they are, and put others side by side. ``most`` pixels of a register tile.
+    results takes, and packing; ``in_place``: the compiled kernels, which read pixels whose channels follow each other
+    as they are, and put others side by side. ``most`` pixels of a register tile.
     """
     ocg, rows, cols, terms = max(low.ocg, 1), low.h.out, low.w.out, low.icg * low.taps
     least = halo(low, most) * min(low.icg, channel_block(low.taps))
