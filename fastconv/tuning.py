@@ -108,8 +108,8 @@ numba's kernels and by the compiled ones, which do it by halves of squares; pack
 splits into phases; and a pixel of fewer channels than a vector holds, side by side. zen3-2, one thread, 2026-11, layers
 of 3 to 256 channels at 7x7 to 160x160, strides 1 to 3: 500 take 0.8 % longer in NCHW than with the better kind of the
 two (fitted to 390 of them; with the constants of zen1-2 5.4 %), 130 in NHWC 0.1 %. 14: zen5-2. Since stores go by
-halves, which fewer columns than a vector do not slow down, 260 layers on zen4-2: AVX-512 3.5 -> 2.0 % in NCHW, 1.2 % in NHWC,
-AVX2 (forced) 4.1 -> 3.4 and 0.2 %."""
+halves, which fewer columns than a vector do not slow down, 260 layers on zen4-2: AVX-512 3.5 -> 2.0 % in NCHW, 1.2 % in
+NHWC, AVX2 (forced) 4.1 -> 3.4 and 0.2 %."""
 
 LOSS_DIRECT, BLAS_BLOCK, LOSS_FFT = 1.1, 384, 6.5
 """Constants of ``error_typical``, which tests/test_errors.py holds to a factor of 3: largest error of normal and
