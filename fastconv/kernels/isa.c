@@ -120,7 +120,7 @@ enum { FEW_CHANNELS = 8, FEW_FOR_TILES = 3 };
  * column, whose rows are then in L1: with all in one call 64->64 3x3 at 224x224 loses 2 % on a Zen 1, where 3->64 in
  * channels-last takes 6.3 ms in place of 9.3. */
 enum { MOST_CHAINED = 256 };
-enum { FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13, PAGE_BYTES = 1 << 12, L1_WAYS = 8 }; /* see `stays` in pixels.h */
+enum { FAR_IMAGES = 1 << 21, FEW_OUTPUTS = 64, MANY_PAGES = 64, FAR_CHANNELS = 1 << 13, PAGE_BYTES = 1 << 12, L1_WAYS = 8 }; /* see `stays` in pixels.h */
 /* Panels that are multiplied together, from three on that take half an L1 at most, and channels with each of them. */
 enum { MOST_PANELS = 16, PANEL_BYTES = 1 << 14, MOST_BELOW = 16 };
 enum { PACKED_AHEAD = 512 }; /* bytes of the weights of each output channel that are fetched ahead of packing them */

@@ -216,14 +216,17 @@ static void NAME(multiply_runs)(const panel_work *k)
  * 45x61, askew, 73, 69; 96 to 384 at 56x56, far apart, 79, 84; 256 to 64, 81, 78; 512 to 128 at 28x28, neither, 89, 86;
  * 256 to 256 at 32x32, same sets, 66, 90; 64 to 64 3x3 at 58x58 81, 87. But many channels of a single tap are read in place
  * wherever they lie, where a panel is put together for all output channels, which neither pages nor sets nor vectors then cost
- * anything (`gathers`): 256 to 64 at 56x56 79, 87, 192 to 64 at 35x35 80, 85. */
+ * anything (`gathers`): 256 to 64 at 56x56 79, 87, 192 to 64 at 35x35 80, 85. With wide tiles this pays where vectors lie askew
+ * in images that no L2 holds: batch 16 on a Zen 4, in place and put together, ms, 128 to 192 at 26x26 5.97, 5.62, 192 to 192
+ * at 35x35 16.5, 14.9, 256 to 512 at 14x14 8.0, 7.9; one image of the latter 0.48, 0.52. */
 static int NAME(stays)(const fc_conv *p, const block *b, const char *x, int *gathers)
 {
     const i64 *const step = p->x_stride;
     const int askew = ((intptr_t)(x + b->y0 * step[3] + b->x0 * step[4]) | step[1]) % VECTOR_BYTES != 0;
     const int far = step[1] > FAR_CHANNELS, same_sets = step[1] % PAGE_BYTES == 0 && p->icg > L1_WAYS;
     const int few = p->ocg * taps_of(p) <= (askew && p->icg > MANY_PAGES ? FEW_OUTPUTS / 2 : FEW_OUTPUTS);
-    *gathers = !WIDE && taps_of(p) == 1 && p->icg >= MANY_PAGES && p->ocg >= FEW_OUTPUTS / 2 && (askew || far || same_sets)
+    *gathers = taps_of(p) == 1 && p->icg >= MANY_PAGES && p->ocg >= FEW_OUTPUTS / 2
+               && (WIDE ? askew && p->n * step[0] > FAR_IMAGES : askew || far || same_sets)
                && NAME(plane_pitch)(p) >= MOST_VECTORS * VL;
     return p->dense && step[4] == sizeof(T) && (WIDE || *gathers || (!same_sets && (few || !(askew || far))));
 }
