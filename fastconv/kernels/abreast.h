@@ -89,11 +89,13 @@ static i64 NAME(abreast_bytes)(const fc_conv *p)
     return (NAME(span_of)(&p->h, rows) * NAME(span_of)(&p->w, cols) + rows * cols + taps_of(p)) * VECTOR_BYTES;
 }
 
-/* Whether a layer has its channels in the lanes: they follow each other, or rows are so narrow that it is worth turning them. */
+/* Whether a layer has its channels in the lanes: they follow each other, or rows are so narrow that it is worth turning them.
+ * Where vectors shift, by the width of windows and their stride: outputs of a row up to which it is, on a Zen 4 with AVX-512. */
 static int NAME(goes_abreast)(const fc_conv *p)
 {
+    static const i64 most[MOST_WINDOW + 1][MOST_WINDOW_STRIDE + 1] = {[3] = {0, 14, 7}, [5] = {0, 25, 20}, [7] = {0, 49}};
     if (p->ocg != 1 || p->g_step == 1 || !NAME(dense_windows)(p) || p->h.before < 0) return 0;
-    const i64 narrow = SHIFTS ? 8 * taps_of(p) / (5 * p->w.stride) : MOST_NARROW * p->h.taps;
+    const i64 narrow = SHIFTS ? most[p->w.taps][p->w.stride] : MOST_NARROW * p->h.taps;
     return p->x_stride[1] == sizeof(T) || (p->x_stride[4] == sizeof(T) && 2 * p->g_step > VL && p->w.out <= narrow);
 }
 
