@@ -206,10 +206,11 @@ static inline LANE_INT NAME(near_zero)(i64 v)
         _Pragma("GCC unroll 49") for (int t = 0; t < (K) * (K); t++) w[t] = a[s->start[t].a] - (vec){0};        \
         const vec bias = shift - (vec){0};                                                                      \
         const i64 length = k->length;                                                                           \
-        const int stream = k->stream && ((intptr_t)out | to_row) % 64 == 0;                                     \
+        const int lines = k->stream && ((intptr_t)out | to_row) % 64 == 0;                                      \
         for (i64 y = 0; y < k->rows; y += WINDOW_ROWS) {                                                        \
             const T *row[INPUTS];                                                                               \
             T *to[WINDOW_ROWS]; /* what lies behind the last row is written before it, to its place */          \
+            const int stream = lines && k->rows - y >= WINDOW_ROWS; /* in no order */                           \
             for (i64 i = 0; i < INPUTS; i++) {                                                                  \
                 const i64 offset = k->offset[y * (S) + i];                                                      \
                 row[i] = offset == NO_ROW ? k->zeros : (const T *)(channel + offset);                                    \
