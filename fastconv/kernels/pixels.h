@@ -46,13 +46,13 @@ typedef struct {
     const T *sums;
 } register_block;
 
-/* VL / parts output channels, which follow each other in `out`: `length` pixels, a vector of them at a time. Returns how many
- * are done. */
-static inline __attribute__((always_inline)) i64 NAME(store_turned)(char *out, i64 step, const T *sums, i64 pitch, i64 length,
-                                                                    const T *bias, int relu, int parts)
+/* VL / parts output channels, which follow each other in `out`: `length` pixels, a vector of them at a time; what lies behind
+ * the last sums may be read. */
+static inline __attribute__((always_inline)) void NAME(store_turned)(char *out, i64 step, const T *sums, i64 pitch, i64 length,
+                                                                     const T *bias, int relu, int parts)
 {
-    i64 k = 0;
-    for (; k + VL <= length; k += VL) {
+    const i64 rows = VL / parts;
+    for (i64 k = 0; k < length; k += VL, out += VL * step) {
         vec row[VECTOR_BYTES / T_BYTES];
 #pragma GCC unroll 16
         for (int i = 0; i < VL / parts; i++) {
@@ -60,15 +60,19 @@ static inline __attribute__((always_inline)) i64 NAME(store_turned)(char *out, i
             if (relu) row[i] = RECTIFIED(row[i]);
         }
         NAME(transpose_parts)(row, parts);
+        if (length - k < VL) {
+            for (i64 i = 0; i < length - k; i++)
+                __builtin_memcpy(out + i * step, (const T *)(row + i % rows) + i / rows * rows, rows * sizeof(T));
+            return;
+        }
 #pragma GCC unroll 16
         for (int i = 0; i < VL / parts; i++) {
             T *to[4];
 #pragma GCC unroll 4
-            for (int part = 0; part < parts; part++) to[part] = (T *)(out + (k + i + part * (VL / parts)) * step);
+            for (int part = 0; part < parts; part++) to[part] = (T *)(out + (i + part * rows) * step);
             NAME(store_parts)(to, row[i], parts);
         }
     }
-    return k;
 }
 
 /* Its way to `out`, or where it is there already, the epilogue. */
@@ -89,17 +93,18 @@ static void NAME(store_block)(const panel_work *k, const register_block *r)
             sums = NULL;
             end.bias = NULL;
         }
-        i64 done = 0;
-        if (!k->unit && out_stride[1] == sizeof(T) && end.first && end.last && !k->residual
+        const int part = MOST_PARTS > 1 && r->rows * 2 == VL ? 2 : MOST_PARTS > 2 && r->rows * 4 == VL ? 4 : 0;
+        if (part && !k->unit && out_stride[1] == sizeof(T) && end.first && end.last && !k->residual
             && (end.activation == FC_NONE || end.activation == FC_RELU)) {
             const T *const bias = end.bias ? end.bias + channel : NULL;
             const int relu = end.activation == FC_RELU;
-            if (MOST_PARTS > 1 && r->rows * 2 == VL) done = NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 2);
-            if (MOST_PARTS > 2 && r->rows * 4 == VL) done = NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 4);
+            if (part == 2) NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 2);
+            if (part == 4) NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 4);
+            continue;
         }
         for (i64 i = 0; i < r->rows; i++)
-            NAME(store)(at + i * out_stride[1] + done * out_stride[4], out_stride[4], sums ? sums + i * r->pitch + done : NULL,
-                        v->length - done, &end, channel + i,
+            NAME(store)(at + i * out_stride[1], out_stride[4], sums ? sums + i * r->pitch : NULL,
+                        v->length, &end, channel + i,
                         k->residual ? k->residual + (r->first + i) * add_stride[1] + v->row * add_stride[3]
                                           + v->col * add_stride[4]
                                     : NULL,

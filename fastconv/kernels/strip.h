@@ -59,14 +59,15 @@ static void NAME(pack_run)(T *to, const char *from, i64 step, const fc_axis *w, 
         for (i64 k = 0; k < hi - lo; k++) to[lo + k] = *(const T *)(first + k * stride);
 }
 
-/* Pixels [lo, lo + count) of channels up to `channels`, VL / parts at a time, VL pixels by so many channels transposed; returns
- * the channel behind the last. */
+/* `count` pixels, a vector at least, of channels up to `channels`, VL / parts at a time, VL pixels by so many channels
+ * transposed; returns the channel behind the last. */
 static inline __attribute__((always_inline)) i64 NAME(turn_channels)(T *to, i64 pitch, const char *from, i64 step, const i64 *source,
                                                                      i64 stride, i64 count, i64 first, i64 channels, int parts)
 {
     const i64 together = VL / parts;
     for (; first + together <= channels; first += together)
-        for (i64 k = 0; k + VL <= count; k += VL) {
+        for (i64 from_pixel = 0; from_pixel < count; from_pixel += VL) {
+            const i64 k = least(from_pixel, count - VL); /* the last ones again rather than a part of a vector */
             vec row[VECTOR_BYTES / T_BYTES];
 #pragma GCC unroll 16
             for (int i = 0; i < VL / parts; i++) {
@@ -89,12 +90,13 @@ static void NAME(pack_run_last)(T *to, i64 pitch, const char *from, i64 step, co
                                 i64 channels)
 {
     const i64 *const source = w->source + start + lo * w->stride;
-    i64 turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, 0, channels, 1);
-    if (MOST_PARTS > 1) turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, turned, channels, 2);
-    if (MOST_PARTS > 2) turned = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, turned, channels, 4);
-    const i64 whole = (hi - lo) / VL * VL;
-    for (i64 c = 0; c < channels; c++)
-        NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo + (c < turned ? whole : 0), hi);
+    i64 c = 0;
+    if (hi - lo >= VL) {
+        c = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, c, channels, 1);
+        if (MOST_PARTS > 1) c = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, c, channels, 2);
+        if (MOST_PARTS > 2) c = NAME(turn_channels)(to + lo, pitch, from, step, source, w->stride, hi - lo, c, channels, 4);
+    }
+    for (; c < channels; c++) NAME(pack_run)(to + c * pitch, from + c * (i64)sizeof(T), step, w, start, lo, hi);
 }
 
 /* A row of a strip from pixel `at` on (or several that follow each other without a gap in x, too): where the run [lo, hi) of
