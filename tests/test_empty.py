@@ -18,6 +18,17 @@ def test_zero_output_channels_give_an_empty_result(convolve, ndim):
     assert convolve(ndim, x, w, np.ones(0, "float32")).shape == (2, 0, *(4,) * ndim)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_zero_outputs_of_one_channel(convolve, layout):
+    x, w = np.ones((1, 4, 8, 4), "float32"), np.ones((0, 1, 3, 3), "float32")
+    shape = (1, 0, 6, 2) if layout == "NCHW" else (1, 2, 6, 0)
+    assert convolve(2, x, w, groups=4, layout=layout).shape == shape
+
+
+def test_zero_channels_in_and_out(convolve):
+    assert convolve(2, np.ones((1, 0, 8, 8), "float32"), np.ones((0, 0, 3, 3), "float32")).shape == (1, 0, 6, 6)
+
+
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_zero_input_channels_give_the_bias(convolve, ndim):
     x, w = np.ones((2, 0, *(6,) * ndim), "float32"), np.ones((3, 0, *(3,) * ndim), "float32")

@@ -131,6 +131,8 @@ def test_scratch_stays_below_its_bound_whatever_the_image():
     layers = [case.spec for case in CASES if case.op == "conv"]
     texts = ["ic64ih4096oc64k3p1", "ic2048ih64oc8k3p1", "ic64ih4096oc64k1", "ic3iw10000000oc8k9"]
     layers += map(parse_layer, texts)
+    last = ["ic64ih4096oc64k3p1", "ic64ih4096oc64k3p1g64", "ic64ih4096oc64k5s2g64", "ic8ih4096oc8k4g8"]
+    layers += [parse_layer(text, layout="NHWC") for text in last]
     for spec in layers:
         for threads in (1, 2, 8):
             problem = Problem(spec, Epilogue(), cython_tiled.algorithm(spec), None)

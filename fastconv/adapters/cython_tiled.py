@@ -110,14 +110,15 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
 def _depthwise_tile(spec: ConvSpec, low: Lowered, isa: str, item: int, threads: int) -> Tile:
     """Some tasks for each thread: groups, or where these follow each other in memory, first of all rows."""
     images, together = max(low.n * low.d.out, 1), _compiled.channels_together(isa, item)
+    outputs = max(low.ocg, 1)
+    tile = choose_tile(low, strip_bytes() // item, threads, outputs, _compiled.vector_lanes(isa, item), bands=True)
     if spec.channels_last and low.g > 1 and _windows(low, isa):
         wanted = tuning.DEPTHWISE_LAST_TASKS * threads
         across = max(min(low.g * item // tuning.DEPTHWISE_BYTES, wanted // images), 1)
         groups = -(-low.g // (across * together)) * together
         rows = -(-low.h.out * images * -(-low.g // groups) // wanted)
-        return Tile(max(rows, tuning.DEPTHWISE_ROWS), max(low.w.out, 1), low.ocg, groups)
+        return replace(tile, rows=min(max(rows, tuning.DEPTHWISE_ROWS), tile.rows), groups=groups)
     wanted = tuning.DEPTHWISE_TASKS * threads
-    tile = choose_tile(low, strip_bytes() // item, threads, low.ocg, _compiled.vector_lanes(isa, item), bands=True)
     tasks = images * low.g * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
     groups = max(tasks // wanted, 1)
     return replace(tile, groups=min(low.g, -(-groups // together) * together))
@@ -126,7 +127,8 @@ def _depthwise_tile(spec: ConvSpec, low: Lowered, isa: str, item: int, threads: 
 def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> tuple[int, int]:
     """Bytes for the weights that a single call packs at a time, and of how many output channels of a group these are.
 
-    As many as PACK_BYTES hold for each thread, but a block of them at least, or where that is more, a unit.
+    As many as PACK_BYTES hold for each thread, but a block of them at least, or where that is more, a unit (which may
+    be more, too: 16 outputs of 4096 channels 3x3 are 2.4 MB).
     """
     channel, most = low.icg * low.taps * item, threads * tuning.PACK_BYTES
     whole, unit = sum(blocks.widths(low.ocg)), blocks.lanes if blocks.lanes * channel <= most else blocks.unit

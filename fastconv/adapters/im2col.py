@@ -44,7 +44,7 @@ def _chunk(problem: Problem) -> tuple[int, int]:
     budget = tuning.IM2COL_BYTES
     if problem.max_workspace is not None:
         budget = problem.max_workspace - _fixed(problem)
-    return min(max(budget // per_pixel, 1), math.prod(spec.output_size)), per_pixel
+    return min(max(budget // max(per_pixel, 1), 1), math.prod(spec.output_size)), per_pixel
 
 
 def error_bound(problem: Problem) -> float:
