@@ -48,7 +48,7 @@ typedef struct {
     i64 mr;                  /* output channels of a register block of the kernels with pixels in the lanes */
     i64 lanes, lane_unit;    /* packed weights: output channels of a block; the last one is rounded up to units */
     int interleaved;         /* the two phases of a stride of 2 lie side by side in a strip, as in x; else one behind the other */
-    int stream;              /* results go past the caches, which do not hold them */
+    int stream;              /* results go past the caches, which would not hold them */
     int dense;               /* no padding, stride 1: every tap is another start address in x */
     const char *x;
     i64 x_stride[5];

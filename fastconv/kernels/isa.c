@@ -85,7 +85,7 @@ enum { MOST_WINDOW_SPAN = SHIFTS ? 0 : 64 }; /* elements that are read of a row 
 enum { PACKED_OUTPUTS = 4 }; /* of one channel, from which on windows are packed where masks are dear */
 
 /* Depthwise layers with channels in the lanes: pixels of a register tile, bytes of a strip, and outputs of a row, for each row
- * of taps, up to which this is the quicker way. */
+ * of taps, up to which this is the quicker way where vectors do not shift (else see goes_abreast). */
 enum { MOST_ABREAST = 8, BAND_BYTES = 128 << 10, MOST_NARROW = 14 };
 
 /* Parts of a register tile that a tap can be for: all of it (0); LEFT.. without 1 to LEAVES columns at the left end, RIGHT..
