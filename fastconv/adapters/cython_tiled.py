@@ -109,19 +109,18 @@ def _layer(spec: ConvSpec, epilogue: Epilogue, isa: str, threads: int, borrow: b
 
 def _depthwise_tile(spec: ConvSpec, low: Lowered, isa: str, item: int, threads: int) -> Tile:
     """Some tasks for each thread: groups, or where these follow each other in memory, first of all rows."""
-    images, together = max(low.n * low.d.out, 1), _compiled.channels_together(isa, item)
-    outputs = max(low.ocg, 1)
-    tile = choose_tile(low, strip_bytes() // item, threads, outputs, _compiled.vector_lanes(isa, item), bands=True)
+    images, vector = max(low.n * low.d.out, 1), _compiled.vector_lanes(isa, item)
+    tile = choose_tile(low, strip_bytes() // item, threads, max(low.ocg, 1), vector, bands=True)
     if spec.channels_last and low.g > 1 and _windows(low, isa):
         wanted = tuning.DEPTHWISE_LAST_TASKS * threads
         across = max(min(low.g * item // tuning.DEPTHWISE_BYTES, wanted // images), 1)
-        groups = -(-low.g // (across * together)) * together
+        groups = -(-low.g // (across * vector)) * vector
         rows = -(-low.h.out * images * -(-low.g // groups) // wanted)
         return replace(tile, rows=min(max(rows, tuning.DEPTHWISE_ROWS), tile.rows), groups=groups)
     wanted = tuning.DEPTHWISE_TASKS * threads
     tasks = images * low.g * -(-low.h.out // tile.rows) * -(-low.w.out // tile.cols)
     groups = max(tasks // wanted, 1)
-    return replace(tile, groups=min(low.g, -(-groups // together) * together))
+    return replace(tile, groups=min(low.g, -(-groups // vector) * vector))
 
 
 def _room(low: Lowered, blocks: Blocks, item: int, threads: int) -> tuple[int, int]:

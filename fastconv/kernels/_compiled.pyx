@@ -76,7 +76,6 @@ cdef extern from "engine.h" nogil:
         int64_t (*widest_panel)(int64_t)
         int most_pixels
         int64_t few[4]
-        int together[2]
         int (*has_windows)(int64_t, int64_t)
         task_fn task[4][2]
         scratch_fn scratch[4][2]
@@ -185,11 +184,6 @@ def tile_pixels(str isa):
     return _find(isa).most_pixels
 
 
-def channels_together(str isa, int itemsize):
-    """Channels of a depthwise layer that may share a vector."""
-    return _find(isa).together[itemsize == 8]
-
-
 def has_windows(str isa, int64_t taps, int64_t stride):
     """Whether taps x taps windows of one channel, so far apart, may be read where they lie."""
     return bool(_find(isa).has_windows(taps, stride))
@@ -271,8 +265,8 @@ cdef class Layer:
     of x are packed at a time. ``kind`` is one of `KINDS`: what the lanes are. ``blocks`` (rows, lanes, unit): output
     channels of a register block of pixels, and of a block of packed weights, whose last is rounded up to units;
     ``room``: bytes for packed weights of calls that bring plain ones; 0: none are packed. ``stream``: results go past
-    the caches. ``dense``: neither padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w, with float arrays of the
-    layer's type.
+    the caches. ``dense``: neither padding nor strides. ``winograd`` is None or (m, alpha, out, bt, at) for h and for w,
+    with float arrays of the layer's type.
     """
 
     cdef fc_conv conv

@@ -164,19 +164,20 @@ static void NAME(store_abreast)(char *out, const i64 *step, const T *sums, i64 c
         for (i64 i = 0; i < n; i++) NAME(copy_few)((T *)(out + i * step[4]), sums + i * VL, channels);
         return;
     }
-    T few[HALF * VECTOR_BYTES / T_BYTES];
-    const int all = n >= HALF && channels == VL && step[4] == sizeof(T);
+    if (n >= HALF && channels == VL && step[4] == sizeof(T)) {
+        NAME(store_turned_row)(out, step[1] / (i64)sizeof(T), sums, VL, n, -(T)0 - (vec){0}, 0); /* -0 changes no bit */
+        return;
+    }
     for (i64 i = 0; i < n; i += HALF) {
-        const i64 at = n < HALF ? 0 : least(i, n - HALF), pixels = least(n, HALF);
+        const i64 pixels = least(n - i, HALF);
         vec row[HALF];
+        T few[HALF * VECTOR_BYTES / T_BYTES];
 #pragma GCC unroll 8
-        for (int j = 0; j < HALF; j++) row[j] = *(const vec *)(sums + (at + least(j, pixels - 1)) * VL);
+        for (int j = 0; j < HALF; j++) row[j] = *(const vec *)(sums + (i + least(j, pixels - 1)) * VL);
         NAME(transpose_half)(row);
-        T *const to = all ? (T *)out + at : few;
-        const i64 apart = all ? step[1] / (i64)sizeof(T) : HALF;
 #pragma GCC unroll 8
-        for (int c = 0; c < HALF; c++) NAME(store_halves)(to + c * apart, to + (c + HALF) * apart, row[c]);
-        for (i64 c = 0; !all && c < channels; c++) NAME(put)(out + c * step[1] + at * step[4], step[4], few + c * HALF, pixels);
+        for (int c = 0; c < HALF; c++) NAME(store_halves)(few + c * HALF, few + (c + HALF) * HALF, row[c]);
+        for (i64 c = 0; c < channels; c++) NAME(put)(out + c * step[1] + i * step[4], step[4], few + c * HALF, pixels);
     }
 }
 
@@ -247,14 +248,13 @@ static void NAME(finish_abreast)(const fc_conv *p, const group *at, const band *
         }
 }
 
-/* Weights and bias of `channels` groups from `at` on, side by side; of fewer than a vector holds the last one again. */
-static vec NAME(weights_abreast)(const channel_work *k, T *weights, const group *at, i64 channels)
+/* Weights and bias of `channels` groups from `at` on, side by side; of fewer than a vector holds the last one again. `follow`:
+ * those of a channel follow each other. */
+static vec NAME(weights_abreast)(const channel_work *k, T *weights, const group *at, i64 channels, int follow)
 {
     const fc_conv *const p = k->p;
     const i64 a = NAME(group_behind)(p, *at, 1).weights - at->weights, taps = k->s.taps, item = sizeof(T);
     const places of_weights = NAME(place_channels)(channels, a * item);
-    int follow = 1; /* weights of a channel, one another */
-    for (i64 t = 0; t < taps; t++) follow = follow && k->s.start[t].a == t;
     if (follow)
         NAME(row_abreast)(weights, (const char *)at->weights, &of_weights, taps,
                           (const char *)(at->weights + (a > 0 ? (channels - 1) * a : 0) + taps));
@@ -279,8 +279,10 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *strip
     T *const sums = strip + NAME(span_of)(h, most_rows) * NAME(span_of)(w, most_cols) * VL;
     T *const weights = sums + most_rows * most_cols * VL;
     const abreast_fn *const kernels = NAME(abreast)[1][h->taps][h->stride], *const there = NAME(abreast)[0][h->taps][h->stride];
-    const int plain = !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU), relu = plain && p->activation == FC_RELU;
+    const int plain = plain_epilogue(p), relu = plain && p->activation == FC_RELU;
     const int last = step[1] == item;
+    int follow = 1;
+    for (i64 t = 0; t < k->s.taps; t++) follow = follow && k->s.start[t].a == t;
     const char *const x_end = NAME(x_bounds)(p).end;
     for (i64 y0 = 0; y0 < k->b.rows; y0 += most_rows)
         for (i64 x0 = 0; x0 < k->b.cols; x0 += most_cols) {
@@ -291,7 +293,7 @@ static void NAME(convolve_abreast)(channel_work *k, step_start *starts, T *strip
                 /* The last vector steps back rather than being a part of one. */
                 if (end - at.g < VL && end - k->at.g >= VL) at = NAME(group_behind)(p, at, end - VL - at.g);
                 const i64 channels = least(VL, end - at.g);
-                const vec bias = NAME(weights_abreast)(k, weights, &at, channels);
+                const vec bias = NAME(weights_abreast)(k, weights, &at, channels, follow);
                 const char *const x = at.x + depth * p->x_stride[2];
                 const places of_x = NAME(place_channels)(channels, p->x_stride[1]);
                 /* In channels-last arrays results go where they belong, and only tiles with padding at an end are packed. */

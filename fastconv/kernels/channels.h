@@ -45,24 +45,6 @@ typedef struct {
     const char *residual;
 } tile_work;
 
-/* A row of pixels, a vector of channels each, `lanes` elements apart, to as many rows of `out`. */
-static inline __attribute__((always_inline)) void NAME(store_turned_row)(char *out, i64 apart, const T *c, i64 lanes, i64 cols, vec shift, int relu)
-{
-    for (i64 i = 0; i < cols; i += HALF) {
-        const i64 at = least(i, cols - HALF); /* the last ones again rather than a part */
-        vec row[HALF];
-#pragma GCC unroll 8
-        for (int l = 0; l < HALF; l++) {
-            row[l] = *(const loose_vec *)(c + (at + l) * lanes) + shift;
-            if (relu) row[l] = RECTIFIED(row[l]);
-        }
-        NAME(transpose_half)(row);
-        T *const to = (T *)out + at;
-#pragma GCC unroll 8
-        for (int l = 0; l < HALF; l++) NAME(store_halves)(to + l * apart, to + (l + HALF) * apart, row[l]);
-    }
-}
-
 /* Finished sums c[row][col][lane] of channels o.. to `out`. */
 static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64 x, i64 rows, i64 cols, const T *bias)
 {
@@ -91,7 +73,7 @@ static void NAME(store_tile)(const tile_work *k, T *c, i64 nv, i64 o, i64 y, i64
                           least(VL, channels - j));
         return;
     }
-    const int relu = activation == FC_RELU && !residual, finished = relu || (activation == FC_NONE && !residual);
+    const int finished = plain_epilogue(p), relu = finished && activation == FC_RELU;
     for (i64 j = 0; j < channels; j += VL) {
         const i64 last = least(VL, channels - j);
         vec shift = -(T)0 - (vec){0}; /* changes no bit */
@@ -296,7 +278,7 @@ static void NAME(channels_task)(void *context, i64 task, int worker)
     const i64 channel = in_place ? p->x_stride[1] / item : beside ? 1 : NAME(plane_pitch)(p);
     k.t.spaced = beside || (in_place && last);
     k.kernel = k.t.spaced ? 0 : col;
-    k.direct = k.t.spaced && p->out_stride[1] == item && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
+    k.direct = k.t.spaced && p->out_stride[1] == item && plain_epilogue(p);
 
     for (i64 h0 = 0, h1; h0 < p->icg; h0 = h1) {
         h1 = least(h0 + p->held, p->icg);

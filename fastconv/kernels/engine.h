@@ -106,7 +106,6 @@ typedef struct {
     i64 (*widest_panel)(i64 mr); /* with pixels in the lanes, in vectors */
     int most_pixels; /* of a register tile with channels in the lanes */
     i64 few[FC_ALGORITHMS]; /* see fc_conv */
-    int together[2]; /* channels of a depthwise layer that may share a vector */
     int (*has_windows)(i64 taps, i64 stride); /* whether windows of taps x taps may be read where they lie */
     /* [0] float32, [1] float64 */
     task_fn task[FC_ALGORITHMS][2];       /* the context is an fc_conv */

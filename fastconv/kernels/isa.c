@@ -248,6 +248,9 @@ static int rows_joined(const fc_conv *p, i64 cols)
            && (!p->residual || p->residual_stride[3] == cols * p->residual_stride[4]);
 }
 
+/* Whether kernels themselves may do all that follows the sums: a bias, and a rectification or nothing. */
+static int plain_epilogue(const fc_conv *p) { return !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU); }
+
 /* Address of channel 0 of the group and the first pixel of a block. */
 #define FIRST_PIXEL(array, stride, p, b)                                                                       \
     ((array) + (b).n * (stride)[0] + (b).g * (p)->ocg * (stride)[1] + (b).z * (stride)[2] + (b).y0 * (stride)[3] \
@@ -352,12 +355,10 @@ static int rows_joined(const fc_conv *p, i64 cols)
 #include "winograd.h"
 #include "pool.h"
 
-#define TOGETHER(bytes) (VECTOR_BYTES / (bytes))
-
 const fc_isa PASTE(fc_isa_, ISA) = {
     STRING(ISA), VECTOR_BYTES, widest_panel, MOST_PIXELS,
     {[FC_PIXELS] = FEW_CHANNELS, [FC_CHANNELS] = FEW_FOR_TILES, [FC_DEPTHWISE] = FEW_CHANNELS, [FC_WINOGRAD] = FEW_CHANNELS},
-    {TOGETHER(4), TOGETHER(8)}, has_windows_f32,
+    has_windows_f32,
     {{pixels_task_f32, pixels_task_f64}, {channels_task_f32, channels_task_f64}, {depthwise_task_f32, depthwise_task_f64},
      {winograd_task_f32, winograd_task_f64}},
     {{pixels_scratch_f32, pixels_scratch_f64}, {channels_scratch_f32, channels_scratch_f64},

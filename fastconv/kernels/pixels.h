@@ -94,8 +94,7 @@ static void NAME(store_block)(const panel_work *k, const register_block *r)
             end.bias = NULL;
         }
         const int part = MOST_PARTS > 1 && r->rows * 2 == VL ? 2 : MOST_PARTS > 2 && r->rows * 4 == VL ? 4 : 0;
-        if (part && !k->unit && out_stride[1] == sizeof(T) && end.first && end.last && !k->residual
-            && (end.activation == FC_NONE || end.activation == FC_RELU)) {
+        if (part && !k->unit && out_stride[1] == sizeof(T) && end.first && end.last && plain_epilogue(p)) {
             const T *const bias = end.bias ? end.bias + channel : NULL;
             const int relu = end.activation == FC_RELU;
             if (part == 2) NAME(store_turned)(at, out_stride[4], sums, r->pitch, v->length, bias, relu, 2);
@@ -131,7 +130,7 @@ static void NAME(multiply_panels)(const panel_work *k, const panel *panels, i64 
     const i64 mr = p->mr, *const out_stride = p->out_stride, c_row = out_stride[1] / (i64)sizeof(T);
     _Alignas(64) T tiles[2][MOST_ROWS * MOST_COLUMNS];
     /* What the micro-kernel itself can finish, and what has to be done to its sums. */
-    const int fused = k->end.last && !k->residual && (k->end.activation == FC_NONE || k->end.activation == FC_RELU);
+    const int fused = k->end.last && plain_epilogue(p);
     const int finish = k->end.last && !fused, relu = fused && k->end.activation == FC_RELU;
     const T *const bias = fused && k->end.bias ? k->end.bias + k->b.g * p->ocg : NULL;
     const product_fn *const products = NAME(products)[mr];
@@ -245,7 +244,7 @@ static void NAME(pixels_task)(void *context, i64 task, int worker)
     T *const strip = (T *)(p->scratch + worker * p->scratch_bytes);
     step_start *const starts = (step_start *)((char *)strip + p->scratch_bytes) - steps_of(p);
     const char *const x = p->x + b.n * p->x_stride[0] + b.g * p->icg * p->x_stride[1];
-    const int again = p->icg <= p->ic_block && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
+    const int again = p->icg <= p->ic_block && plain_epilogue(p);
     int gathers;
     const int stays = NAME(stays)(p, &b, x, &gathers);
     panel_work k = {.p = p, .b = b, .shape = NAME(shape_runs)(p, b.rows, b.cols, stays, again),

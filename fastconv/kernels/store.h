@@ -32,7 +32,26 @@ static T NAME(activate)(T v, int activation, T parameter)
 /* Whether kernels of one output channel may write its pixels to `out` themselves. */
 static inline int NAME(finished)(const fc_conv *p)
 {
-    return p->out_stride[4] == sizeof(T) && !p->residual && (p->activation == FC_NONE || p->activation == FC_RELU);
+    return p->out_stride[4] == sizeof(T) && plain_epilogue(p);
+}
+
+/* A row of pixels, half a vector of them at least, a vector of channels each, `lanes` elements apart, to as many rows of `out`. */
+static inline __attribute__((always_inline)) void NAME(store_turned_row)(char *out, i64 apart, const T *c, i64 lanes, i64 cols,
+                                                                         vec shift, int relu)
+{
+    for (i64 i = 0; i < cols; i += HALF) {
+        const i64 at = least(i, cols - HALF); /* the last ones again rather than a part */
+        vec row[HALF];
+#pragma GCC unroll 8
+        for (int l = 0; l < HALF; l++) {
+            row[l] = *(const loose_vec *)(c + (at + l) * lanes) + shift;
+            if (relu) row[l] = RECTIFIED(row[l]);
+        }
+        NAME(transpose_half)(row);
+        T *const to = (T *)out + at;
+#pragma GCC unroll 8
+        for (int l = 0; l < HALF; l++) NAME(store_halves)(to + l * apart, to + (l + HALF) * apart, row[l]);
+    }
 }
 
 /* One run of `length` sums of channel `o` to `out`, `step` bytes apart; `sums` NULL: they are in `out` already.
